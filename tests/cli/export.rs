@@ -33,7 +33,9 @@ fn a_model_becomes_a_graph_that_tells_what_it_is_of() {
     for file in ["model.onnx", "any.onnx"] {
         let bytes = fs::read(scratch.path(file)).unwrap();
         let text = String::from_utf8_lossy(&bytes);
-        for words in ["image", "score", "map", "heatmap", "normalized_score", "anomalous", "threshold", "model_checksum"] {
+        for words in
+            ["image", "score", "map", "heatmap", "normalized_score", "anomalous", "threshold", "model_checksum"]
+        {
             assert!(text.contains(words), "{file}: {words}");
         }
     }

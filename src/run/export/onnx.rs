@@ -198,7 +198,7 @@ fn not_included(model: &Model, form: ImageForm) -> Vec<String> {
         )),
         ResizeMode::Letterbox => told.push(format!("the aspect of an image: give square ones of {side}×{side} pixels")),
         _ if !form.any_size => {
-            told.push(format!("the resize (`fit` {resize}) to {side}×{side} pixels, in which images have to come"));
+            told.push(format!("the resize ({resize}) to {side}×{side} pixels, in which images have to come"));
         }
         _ => {}
     }

@@ -98,7 +98,7 @@ fn resized(graph: &mut Graph, image: &Value, resize: ResizeMode, side: usize) ->
         }
         ResizeMode::Letterbox | ResizeMode::Tile { .. } => {
             let problem = format!("the model sees images by `fit` {resize}, not as one square of any shape");
-            Err(Error::setting(problem, "export it without a resize, and give images at the net's size"))
+            Err(Error::setting(problem, "leave `with_resize` out, and give images at the net's size"))
         }
     }
 }

@@ -39,7 +39,7 @@ fn model(net: &str, side: usize, pipeline: PipelineKind) -> Model {
     // Variances are as means, around 1.
     weights.stats.iter_mut().zip(0..).for_each(|(value, i)| *value += 0.3 * noise.uniform(i));
     let mut meta = Model::meta(&settings, &preprocessing, 1);
-    (meta.threshold, meta.scale) = (0.5, Scale { minimum: 0.1, range: 2.0 });
+    meta.threshold = 0.5;
     Model { meta, weights }
 }
 
@@ -84,8 +84,13 @@ fn apart(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Fails unless the graph finds what fcdd does, f32 apart, in images at the net's size.
-fn assert_same(model: &Model) {
+fn assert_same(mut model: Model) {
     let images = image(model.meta.settings.side, model.meta.settings.side, model.meta.preprocessing.channels);
+    // A scale that cuts off at both ends.
+    let map = found(&model, &images).1;
+    let largest = map.iter().copied().fold(1e-3, f64::max) as f32;
+    model.meta.scale = Scale { minimum: 0.1 * largest, range: 0.7 * largest };
+    let model = &model;
     let (score, map, heatmap) = found(model, &images);
     let outputs = graphed(model, &images, false);
     let name = &model.meta.settings.net;
@@ -101,7 +106,7 @@ fn assert_same(model: &Model) {
     assert_eq!(outputs["map"].shape, [1, images.height, images.width]);
     assert!(apart(of("map"), &map) < 1e-5, "{name}: {}", apart(of("map"), &map));
     assert!(apart(of("heatmap"), &heatmap) < 1e-5, "{name}: {}", apart(of("heatmap"), &heatmap));
-    assert!(of("heatmap").iter().any(|&value| value > 0.0 && value < 1.0), "{name}: the scale does not cut all off");
+    assert!(of("heatmap").iter().any(|&value| value > 0.0 && value < 1.0), "{name}");
 }
 
 #[test]
@@ -119,7 +124,7 @@ fn graphs_find_what_fcdd_finds() {
         ("AE28", 28, None),
         ("AE32", 32, Lcn),
     ] {
-        assert_same(&model(net, side, pipeline));
+        assert_same(model(net, side, pipeline));
     }
 }
 
@@ -132,7 +137,7 @@ fn scores_are_of_what_the_model_says_of_maps() {
             if counted {
                 model.meta.count(serde_json::from_str(r#"{"height":2,"width":4,"runs":[1,2,1,4]}"#).unwrap()).unwrap();
             }
-            assert_same(&model);
+            assert_same(model);
         }
     }
 }
@@ -257,7 +262,7 @@ fn every_net_can_be_exported() {
         if arch.parameters() < 10_000_000 {
             let model = model(&name, arch.side, PipelineKind::Imagenet);
             let OnnxFile { bytes, .. } = to_onnx(&model, None, false).unwrap();
-            assert!(bytes.len() > 4 * arch.parameters() - 4 * 2 * 4000, "{name}");
+            assert!(bytes.len() > 3 * arch.parameters(), "{name}: its weights are not there"); // those of norms are not
         }
     }
 }
