@@ -91,14 +91,14 @@ fn anomaly_map(graph: &mut Graph, objective: Objective, input: &Value, output: &
 fn image_score(graph: &mut Graph, model: &Model, arch: &Arch, map: &Value) -> Result<Value> {
     let meta = &model.meta;
     let Settings { side, image_score, .. } = meta.settings;
-    if image_score == ImageScore::Mean && meta.counted.is_none() {
-        let mean = preprocessing::image_mean(graph, map);
-        return Ok(graph.reshape(&mean, &[-1]));
-    }
     let (channels, map_side) = match arch.objective.reconstructs() {
         true => (arch.channels, side),
         false => (1, arch.receptive_field(side)?.n),
     };
+    if image_score == ImageScore::Mean && meta.counted.is_none() {
+        let mean = preprocessing::image_mean(graph, map, map_side);
+        return Ok(graph.reshape(&mean, &[-1]));
+    }
     let mut values = graph.reshape(map, &[0, channels as i64, -1]);
     let mut cells = map_side * map_side;
     if let Some(counted) = &meta.counted {

@@ -227,7 +227,9 @@ fn transformed(graph: &mut Graph, image: Value, preprocessing: &Preprocessing) -
                 PLANE.into_iter().fold(image, pick)
             }
             Transform::ToUnit => graph.with_number("Div", &image, 255.0),
-            Transform::Lcn if !preprocessing.test.contains(&Transform::ToUnit) => contrast_normalised(graph, &image),
+            Transform::Lcn if !preprocessing.test.contains(&Transform::ToUnit) => {
+                contrast_normalised(graph, &image, side)
+            }
             Transform::MinMax { min, max } => {
                 let range: Vec<f32> = min.iter().zip(max).map(|(min, max)| max - min).collect();
                 scaled(graph, &image, min, &range)
@@ -251,20 +253,22 @@ fn scaled(graph: &mut Graph, image: &Value, offset: &[f32], range: &[f32]) -> Va
 
 /// Local contrast normalisation of bytes. The mean comes in two steps, of which the first is a whole number: what is left has but small
 /// sums, which f32 holds. A constant image becomes zeros.
-fn contrast_normalised(graph: &mut Graph, image: &Value) -> Value {
-    let about = image_mean(graph, image);
+fn contrast_normalised(graph: &mut Graph, image: &Value, side: usize) -> Value {
+    let about = image_mean(graph, image, side);
     let about = graph.node("Round", [&about], []);
     let image = graph.node("Sub", [image, &about], []);
-    let mean = image_mean(graph, &image);
+    let mean = image_mean(graph, &image, side);
     let image = graph.node("Sub", [&image, &mean], []);
     let distances = graph.node("Abs", [&image], []);
-    let spread = image_mean(graph, &distances);
+    let spread = image_mean(graph, &distances, side);
     let spread = graph.with_number("Max", &spread, f32::MIN_POSITIVE);
     graph.node("Div", [&image, &spread], [])
 }
 
-/// The mean of each image, [n, 1, 1, 1], row by row first: runtimes add in f32 one after the other, where long sums lose digits.
-pub(super) fn image_mean(graph: &mut Graph, image: &Value) -> Value {
-    let rows = graph.reduce("ReduceMean", image, &[3], true);
-    graph.reduce("ReduceMean", &rows, &[1, 2], true)
+/// The mean of each image, [n, 1, 1, 1], row by row first: runtimes add in f32 one after the other, where long sums lose digits. (Of two
+/// means OpenVINO makes one.)
+pub(super) fn image_mean(graph: &mut Graph, image: &Value, side: usize) -> Value {
+    let rows = graph.reduce("ReduceSum", image, &[3], true);
+    let mean = graph.reduce("ReduceMean", &rows, &[1, 2], true);
+    graph.with_number("Div", &mean, side as f32)
 }
