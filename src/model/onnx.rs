@@ -77,10 +77,9 @@ impl Arch {
         let axis = usize::from(matches!(self.layers[layer].layer, Layer::Deconv { .. }));
         let (channels, inner) = (of_weight.shape[axis], of_weight.shape[axis + 1..].iter().product::<usize>());
         let mut bias = param(format!("{name}.bias")).map_or(vec![0.0; channels], |(_, bias)| bias);
-        let norm = self.readers(Source::Layer(layer)).find_map(|reader| match &self.layers[reader].layer {
-            Layer::Norm { name } => layout.norms.iter().find(|norm| norm.name == *name),
-            _ => None,
-        });
+        let mut readers = self.readers(Source::Layer(layer)).map(|reader| &self.layers[reader].layer);
+        let norm = readers.find(|reader| reader.is_norm()).and_then(Layer::name);
+        let norm = norm.and_then(|name| layout.norms.iter().find(|norm| norm.name == name));
         if let Some(norm) = norm {
             let (mean, variance) = weights.stats[norm.start..][..2 * norm.c].split_at(norm.c);
             let affine = |part: &str| param(format!("{}.{part}", norm.name)).map(|(_, values)| values);
