@@ -95,11 +95,10 @@ def differences(outputs, scores, anomalous, maps, about):
     verdicts = sum(bool(found["anomalous"]) != ours for found, ours in zip(outputs, anomalous)) if "anomalous" in outputs[0] else None
     heatmap = None
     if "map" in outputs[0]:
-        low, span = float(about["heatmap_minimum"]), float(about["heatmap_range"])
-        shown = [(found["heatmap"], np.clip((ours - low) / span, 0, 1)) for found, ours in zip(outputs, maps)]
-        # fcdd has that of images of any size at their own.
-        if all(found.shape == ours.shape for found, ours in shown):
-            heatmap = max(float(np.abs(found - ours).max()) for found, ours in shown)
+        # In units of the heatmap's scale; fcdd has the map of an image of any size at that size.
+        if all(found["map"].shape == ours.shape for found, ours in zip(outputs, maps)):
+            distance = max(float(np.abs(found["map"] - ours).max()) for found, ours in zip(outputs, maps))
+            heatmap = distance / float(about["heatmap_range"])
     return {"score": score, "heatmap": heatmap, "verdicts": verdicts}
 
 
