@@ -10,6 +10,7 @@ as it is, for which Pillow brings the images to the size of the net's input, and
 import argparse
 import csv
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -102,32 +103,28 @@ def differences(outputs, scores, anomalous, maps, about):
     return {"score": score, "heatmap": heatmap, "verdicts": verdicts}
 
 
-def rate(run, image, batch):
-    """Images per second, for a second."""
-    images = np.stack([image] * batch)
-    count, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < 1.0:
-        run(images)
-        count += batch
-    return count / (time.perf_counter() - begun)
+def processor_ms(fcdd, model, path, given, images, temporary):
+    """Milliseconds of a processor per image, of one thread: what else the machine does hardly changes them. Of fcdd decoding is part."""
+    taken = {}
+    few = len(given) // 4
+    for name, runtime in RUNTIMES.items():
+        run = runtime(path, 1)
+        run_all(run, images[:BATCH])
+        begun = time.process_time()
+        run_all(run, images)
+        taken[name] = (time.process_time() - begun) / len(images)
+    children = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
+    def own(some):
+        begun = children()
+        command = [fcdd, "--threads", "1", "predict", model, "-", "--out", temporary / f"timed{len(some)}", "--what", "scores", "--no-input-check", "--device", "cpu"]
+        names = "\n".join(map(str, some))
+        subprocess.run([str(word) for word in command], check=True, input=names, text=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return children() - begun
 
-def own_rate(fcdd, net, side, batch, threads):
-    command = [fcdd, "--threads", threads, "bench", net, "--task", "infer", "--batch", batch, "--side", side, "--device", "cpu", "--json"]
-    report = json.loads(subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
-    return report["timings"][0]["images_per_second"]
-
-
-def rates(runs, image, fcdd, about, threads):
-    """The best of five rounds, in each of which all take turns: what else the machine does slows some rounds."""
-    best = {}
-    for _ in range(5):
-        for batch in (1, BATCH):
-            found = {name: rate(run, image, batch) for name, run in runs.items()}
-            found["fcdd"] = own_rate(fcdd, about["net"], about["side"], batch, threads)
-            for name, value in found.items():
-                best[name, batch] = max(value, best.get((name, batch), 0.0))
-    return best
+    # Without what it takes to begin.
+    taken["fcdd"] = (own(given) - own(given[:few])) / (len(given) - few)
+    return {name: 1000 * seconds for name, seconds in taken.items()}
 
 
 def measure(fcdd, model, folder, count, threads, timed):
@@ -160,7 +157,7 @@ def measure(fcdd, model, folder, count, threads, timed):
                 rows.append(found)
                 print(json.dumps(found), file=sys.stderr)
             if timed and not flags:
-                timings.append({**row, "rates": rates(runs, images[0], fcdd, about, threads)})
+                timings.append({**row, "taken": processor_ms(fcdd, model, path, given, images, temporary)})
     return rows, timings
 
 
@@ -174,11 +171,10 @@ def table(rows, timings):
         )
     if timings:
         names = [*RUNTIMES, "fcdd"]
-        lines += ["", "| net | side | batch | " + " | ".join(names) + " |", "| --- | ---: | ---: |" + " ---: |" * len(names)]
+        lines += ["", "| net | side | " + " | ".join(names) + " |", "| --- | ---: |" + " ---: |" * len(names)]
         for row in timings:
-            for batch in (1, BATCH):
-                cells = " | ".join(f"{row['rates'][name, batch]:.3g}" for name in names)
-                lines.append(f"| `{row['net']}` | {row['side']} | {batch} | {cells} |")
+            cells = " | ".join(f"{row['taken'][name]:.3g}" for name in names)
+            lines.append(f"| `{row['net']}` | {row['side']} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

@@ -70,9 +70,14 @@ fn what_cannot_be_exported_is_told() {
     scratch.run("export run --onnx absent/model.onnx").expect_error(&["absent/model.onnx"]);
     scratch.run("export absent --onnx model.onnx").expect_error(&["absent"]);
     scratch.run("export run --onnx model.onnx --channels 2").expect_error(&["not 2 (--channels)"]);
-    scratch.run("export run").expect_error(&["--onnx", "--torch"]);
-    scratch.run("export run --onnx a --torch b").expect_error(&["cannot be used with"]);
-    scratch.run("export run --torch b --with-resize").expect_error(&["--onnx"]);
+    for (words, told) in [
+        ("", "--onnx <FILE>|--torch <FILE>"),
+        ("--onnx a --torch b", "cannot be used with"),
+        ("--torch b --with-resize", "--onnx <FILE>"),
+    ] {
+        let ran = scratch.run(&format!("export run {words}"));
+        assert!(ran.0.status.code() == Some(2) && ran.stderr().contains(told), "{}", ran.stderr());
+    }
     let mut broken = fs::read(scratch.path("run/model.safetensors")).unwrap();
     let end = broken.len();
     broken[end - 4 * 40..].fill(0xff); // numbers that are none
