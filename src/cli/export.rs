@@ -24,10 +24,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", group = "format")]
     torch: Option<PathBuf>,
     /// The ONNX graph takes images of any size, and resizes them
-    #[arg(long, requires = "onnx")]
+    #[arg(long, conflicts_with = "torch")]
     with_resize: bool,
     /// Channels of the images that the ONNX graph takes: 1 (grey) or 3 (red, green, blue) [default: those of the net]
-    #[arg(long, value_name = "N", requires = "onnx")]
+    #[arg(long, value_name = "N", conflicts_with = "torch")]
     channels: Option<usize>,
     /// Print what came of it as one JSON object
     #[arg(long)]
