@@ -48,7 +48,7 @@
 // Module layers from the top down: each imports only from those after it, no files of one import each other in a circle:
 //   cli, fuzz → serve → run → datasets → report, metrics, data, engine → model → steps → device
 // All of them use:
-//   error, failpoint, files, json, memory, named, printable, real, rng, threads
+//   error, failpoint, files, json, memory, named, onnx, printable, real, rng, threads
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -75,6 +75,8 @@ pub mod metrics;
 pub mod model;
 #[doc(hidden)]
 pub mod named;
+#[doc(hidden)]
+pub mod onnx;
 mod printable;
 #[doc(hidden)]
 pub mod real;

@@ -14,7 +14,7 @@ use crate::run::import::{Imported, Request, import};
 /// `fcdd calibrate` sets by good images.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The training state, snapshot.pt
+    /// The training state, snapshot.pt, or the state_dict of its net in safetensors
     #[arg(value_name = "SNAPSHOT")]
     snapshot: PathBuf,
     /// The config.txt that lies beside it

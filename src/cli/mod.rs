@@ -6,6 +6,7 @@ mod common;
 mod compare;
 mod demo;
 mod evaluate;
+mod export;
 mod flags;
 mod import;
 mod info;
@@ -76,6 +77,7 @@ enum Command {
     Serve(serve::Args),
     Calibrate(calibrate::Args),
     Import(import::Args),
+    Export(export::Args),
     Sweep(Box<sweep::Args>),
     Compare(compare::Args),
     Demo(demo::Args),
@@ -130,6 +132,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Serve(args) => serve::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
         Command::Sweep(args) => sweep::run(*args),
         Command::Compare(args) => compare::run(args),
         Command::Demo(args) => demo::run(args),

@@ -11,7 +11,7 @@ const TASK: usize = 64 << 10;
 const PART: usize = 1 << 20;
 
 /// Weights are multiples of 2⁻²², as in Pillow.
-const PRECISION: u32 = 22;
+pub(crate) const PRECISION: u32 = 22;
 
 /// How one axis is resized: `from` pixels to `to`, of which those of a range are kept.
 #[derive(Clone, Debug)]

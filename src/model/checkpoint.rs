@@ -20,9 +20,7 @@ pub(crate) fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, S
         tensors.push((name, Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values).to_vec()));
     };
     for param in &layout.params {
-        let inside = &weights.params[param.start..][..param.len()];
-        let outside: Vec<f32> = (0..param.len()).map(|i| inside[param.inside(i)]).collect();
-        push(param.name.clone(), &param.shape, &outside);
+        push(param.name.clone(), &param.shape, &weights.outside(param));
     }
     for norm in &layout.norms {
         let (mean, var) = weights.stats[norm.start..][..2 * norm.c].split_at(norm.c);

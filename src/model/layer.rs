@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 
 use crate::device::{DType, View};
+use crate::onnx::{Graph, Value};
 use crate::real::Real;
 use crate::steps::activation::Activation;
 use crate::steps::conv::{ConvGeometry, MOST_STRIDE};
@@ -139,6 +140,11 @@ impl Standalone {
         seed: Option<u64>,
     ) -> Option<Step> {
         of_any_kind!(self, layer => layer.backward(context, y, dy, dxs, seed))
+    }
+
+    /// See [`StandaloneLayer::onnx`].
+    pub fn onnx(&self, graph: &mut Graph, inputs: &[Value]) -> Value {
+        of_any_kind!(self, layer => layer.onnx(graph, inputs))
     }
 
     /// See [`StandaloneLayer::plain`].

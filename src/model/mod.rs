@@ -8,6 +8,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod image_score;
 pub mod layer;
 pub mod nets;
+pub(crate) mod onnx;
 pub(crate) mod pretrained;
 pub(crate) mod torch;
 pub mod weights;

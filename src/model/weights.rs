@@ -223,6 +223,12 @@ impl Weights {
         Weights { params, stats, batches: 0 }
     }
 
+    /// A parameter in PyTorch's order.
+    pub(crate) fn outside(&self, param: &Param) -> Vec<f32> {
+        let inside = &self.params[param.start..][..param.len()];
+        (0..param.len()).map(|i| inside[param.inside(i)]).collect()
+    }
+
     /// True if every number is finite.
     pub fn are_finite(&self) -> bool {
         self.params.iter().chain(&self.stats).all(|v| v.is_finite())

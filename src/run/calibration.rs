@@ -147,11 +147,16 @@ impl Calibration {
 /// A score from 0 to 1 that people can compare: ½ at the threshold t, ¼ at the median m of the calibration's scores (0 without one), in the order
 /// of the scores s: with x = (s − t) / (t − m), ½ + x / (2 (1 + |x|)). Where the median is not below the threshold, |t| takes the place of t − m.
 pub(crate) fn normalized(score: f32, threshold: f32, calibration: Option<&Calibration>) -> f64 {
-    let (score, threshold) = (f64::from(score), f64::from(threshold));
+    let x = (f64::from(score) - f64::from(threshold)) / unit(threshold, calibration);
+    0.5 + x / (2.0 * (1.0 + x.abs()))
+}
+
+/// What the distance of a score from the threshold is [measured](normalized) in.
+pub(crate) fn unit(threshold: f32, calibration: Option<&Calibration>) -> f64 {
+    let threshold = f64::from(threshold);
     let median = calibration.map_or(0.0, |calibration| f64::from(quantile(&calibration.scores, 0.5)));
     let unit = if median < threshold { threshold - median } else { threshold.abs() };
-    let x = (score - threshold) / unit.max(f64::from(f32::MIN_POSITIVE));
-    0.5 + x / (2.0 * (1.0 + x.abs()))
+    unit.max(f64::from(f32::MIN_POSITIVE))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`train`], [`evaluate`], [`predict`], [`calibrate`](mod@calibrate), [`import`](mod@import), [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`], [`weights`] | one subcommand each |
+//! | [`train`], [`evaluate`], [`predict`], [`calibrate`](mod@calibrate), [`import`](mod@import), [`export`](mod@export), [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`], [`weights`] | one subcommand each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
 //! | [`detector`], `input`, [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
@@ -28,6 +28,7 @@ pub(crate) mod demo;
 pub(crate) mod detector;
 pub(crate) mod directory;
 pub(crate) mod evaluate;
+pub(crate) mod export;
 mod features;
 pub(crate) mod figures;
 pub(crate) mod heatmap;

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::norm::{Norm, Stats};
+use crate::device::cuda::DeviceBuffers;
 use crate::device::{ByteView, DType, View};
 
 /// What is wrong where operands lie in different buffers that belong into one, which the CPU form takes once.
@@ -138,6 +139,13 @@ impl Access {
             .and("var", norm.map(|n| n.var), c)
             .and("gamma", affine.map(|a| a.gamma), c)
             .and("beta", affine.map(|a| a.beta), c)
+    }
+
+    /// An operand that does not lie in this memory.
+    pub(super) fn lacking(&self, memory: &DeviceBuffers) -> Option<String> {
+        let mut reals = self.reals.iter().filter_map(|&(name, view)| Some((name, memory.lacks(view)?)));
+        let argmax = || self.argmax.and_then(|view| Some(("argmax", memory.lacks_bytes(view)?)));
+        reals.next().or_else(argmax).map(|(name, problem)| format!("its {name} {problem}"))
     }
 
     /// Bytes, each operand counted once.

@@ -1,5 +1,6 @@
 //! Leaky ReLU and ReLU, element by element.
 
+use crate::onnx::{Attribute, Graph, Value};
 use crate::real::Real;
 
 /// Activation function: the identity for positive inputs, `slope` times the input otherwise.
@@ -18,6 +19,15 @@ impl Activation {
     pub(crate) fn fault(&self) -> Option<String> {
         let legal = (0.0..=1.0).contains(&self.slope);
         (!legal).then(|| format!("has a slope of {}", self.slope))
+    }
+
+    /// Its output in a graph.
+    pub(crate) fn onnx(self, graph: &mut Graph, x: &Value) -> Value {
+        match self {
+            Activation::IDENTITY => x.clone(),
+            Activation::RELU => graph.node("Relu", [x], []),
+            Activation { slope } => graph.node("LeakyRelu", [x], [Attribute::Float("alpha", slope as f32)]),
+        }
     }
 }
 

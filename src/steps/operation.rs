@@ -95,7 +95,8 @@ pub trait Operation {
     }
 
     /// What would be written while it is read: outputs that overlap each other, or an input of which they are not the whole, whether by its
-    /// name (as running statistics) or [in place](Operation::in_place).
+    /// name (as running statistics) or [in place](Operation::in_place). The CPU form takes the buffers of outputs as a whole: whatever else it
+    /// reads lies in others.
     fn overlap(&self) -> Option<String> {
         let (reads, writes) = (self.reads().reals, self.writes().reals);
         let meet = |a: View, b: View| a.buffer == b.buffer && a.start.max(b.start) < a.range().end.min(b.range().end);
@@ -104,6 +105,10 @@ pub trait Operation {
             let read = reads.iter().find(|&&(other, view)| meet(output, view) && !same(other, view));
             if let Some((other, _)) = read.or(writes[..i].iter().find(|&&(_, view)| meet(output, view))) {
                 return Some(format!("its output {name} overlaps {other}"));
+            }
+            let beside = |&&(_, view): &&(_, View)| view.buffer == output.buffer && !writes.iter().any(|w| w.1 == view);
+            if let Some((other, _)) = reads.iter().find(beside) {
+                return Some(format!("its output {name} lies in the buffer of {other}"));
             }
         }
         None

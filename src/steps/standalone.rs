@@ -7,6 +7,7 @@ use super::activation::Activation;
 use super::pool::product;
 use super::upsample::ReceptiveField;
 use crate::device::{DType, View};
+use crate::onnx::{Graph, Value};
 use crate::real::Real;
 
 /// The shape [n, side, side, c] of what a layer reads or gives.
@@ -157,6 +158,9 @@ pub trait StandaloneLayer: Sized {
         dxs: &[Option<View>],
         seed: Option<u64>,
     ) -> Option<Step>;
+
+    /// Its output in a graph, whose values are [n, c, side, side].
+    fn onnx(&self, graph: &mut Graph, inputs: &[Value]) -> Value;
 
     /// The output in plain operations, which the steps are checked against.
     fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DrawKey>) -> Vec<T>;

@@ -157,12 +157,8 @@ impl Step {
     /// refused. Errors tell the step and its lengths.
     pub fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         self.cuda_check()?;
-        for access in [self.reads(), self.writes()] {
-            let mut lacking = access.reals.iter().filter_map(|&(name, view)| Some((name, memory.lacks(view)?)));
-            let argmax = || access.argmax.and_then(|view| Some(("argmax", memory.lacks_bytes(view)?)));
-            if let Some((name, problem)) = lacking.next().or_else(argmax) {
-                return Err(self.refused(format!("its {name} {problem}")));
-            }
+        if let Some(problem) = [self.reads(), self.writes()].iter().find_map(|operands| operands.lacking(memory)) {
+            return Err(self.refused(problem));
         }
         let (needed, found) = (self.cuda_workspace(), memory.workspace_len());
         if needed > found {

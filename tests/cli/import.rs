@@ -30,7 +30,7 @@ impl Scratch {
     }
 
     /// The authors' configuration, with parts exchanged.
-    fn with_config(self, changes: &[(&str, &str)]) -> Scratch {
+    pub fn with_config(self, changes: &[(&str, &str)]) -> Scratch {
         let text = fs::read_to_string(golden("config.txt")).unwrap();
         let changed = changes.iter().fold(text, |text, (from, to)| {
             assert!(text.contains(from), "{from}");

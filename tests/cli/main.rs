@@ -6,6 +6,7 @@ mod compatibility;
 mod cuda;
 mod endings;
 mod experiments;
+mod export;
 mod files_that_lie;
 mod import;
 mod known_images;

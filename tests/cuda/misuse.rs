@@ -255,7 +255,11 @@ fn gradients_without_a_kernel() {
         refused(&memory, Dgrad { geometry, dy, w, dx: x }, why);
         refused(&memory, Wgrad { geometry, x, dy, dw, db: None }, why);
         let geometry = ConvGeometry { stride: 1, ..geometry };
-        refused(&memory, Wgrad { geometry, x: view(3, 128), dy, dw, db: None }, "by those of Bf16");
+        refused(
+            &memory,
+            Wgrad { geometry, x: view(3, 128), dy, dw, db: None },
+            "its dy is of Bf16, its kernels take F32",
+        );
     });
 }
 
@@ -277,6 +281,23 @@ fn operands_that_memory_does_not_have() {
         let max = NormActPool { pool, norm: None, activation, x: b, y: View { len: 4, ..y }, argmax };
         refused(&memory, max, "its argmax has 4 bytes, its buffer has 3");
         gpu.cuda().synchronize().unwrap();
+    });
+}
+
+/// Nor do those that are timed side by side run there.
+#[test]
+fn tiles_whose_operands_memory_does_not_have() {
+    on_device(|gpu| {
+        let memory = buffers(gpu, [128, 64, 128]);
+        let [x, w, y] = [(0, 128), (1, 64), (2, 128)].map(|(buffer, len)| View::of(buffer, len).bf16());
+        let geometry = ConvGeometry { n: 1, h: 4, w: 4, c: 8, k: 8, side: 1, stride: 1, pad: 0 };
+        let step = Step::from(Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE });
+        let candidates = step.candidates(gpu.cuda());
+        assert!(!candidates.is_empty());
+        for candidate in candidates {
+            let error = candidate.cuda(&memory).unwrap_err().to_string();
+            assert!(error.contains("its x lies in no buffer of Bf16"), "{error}");
+        }
     });
 }
 

@@ -277,7 +277,7 @@ pub(super) fn of_part<'a>(
     if let Some(stage) = head.first().filter(|stage| stage.first < arch.frozen) {
         let problem = format!("is lowered together with {}, which is frozen", arch.describe(stage.first));
         let legal = "features may be kept where the frozen layers end with all that follows their last convolution";
-        return Err(arch.illegal(arch.frozen, problem, legal));
+        return Err(arch.illegal(first_trained(arch, stage), problem, legal));
     }
     let kept = arch.objective.has_head() && arch.fixed;
     let Some(features) = stages.last().map(|stage| stage.kind.output()).filter(|_| kept) else {
@@ -303,6 +303,17 @@ pub(super) fn of_part<'a>(
         }
     }
     Ok((head, features))
+}
+
+/// The first layer of a stage that is not frozen: those that join it read each other.
+fn first_trained(arch: &Arch, stage: &Stage) -> usize {
+    let mut layer = stage.layer;
+    while let Source::Layer(before) = arch.layers[layer].inputs[0]
+        && before >= arch.frozen.max(stage.first)
+    {
+        layer = before;
+    }
+    layer
 }
 
 /// The number of a layer that is read.

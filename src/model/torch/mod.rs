@@ -31,7 +31,6 @@ use self::objects::{Id, Object, Objects};
 use self::tensor::Tensor;
 use super::checkpoint::NamedTensors;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::printable::escaped;
 
 /// For files that are cut short or were changed.
@@ -59,15 +58,10 @@ pub(crate) fn is_torch(path: &Path, bytes: &[u8]) -> bool {
 }
 
 impl TorchFile {
-    /// Reads a file.
+    /// Parses the bytes of a file.
     ///
     /// # Errors
     /// A file that is none of PyTorch's, is cut short, or holds something else than numbers, texts, lists, dictionaries and tensors.
-    pub(crate) fn read(path: &Path) -> Result<TorchFile> {
-        TorchFile::parse(path, files::read(path)?)
-    }
-
-    /// Parses the bytes of a file.
     pub(crate) fn parse(path: &Path, bytes: Vec<u8>) -> Result<TorchFile> {
         let parsed = if zip::is_zip(&bytes) {
             zip::parse(&bytes)

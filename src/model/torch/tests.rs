@@ -5,6 +5,7 @@ use std::path::Path;
 use super::objects::MOST;
 use super::writer::{Entry, archive, text, with_pickle};
 use super::*;
+use crate::files;
 use crate::model::checkpoint::TensorFile;
 
 fn golden(name: &str) -> PathBuf {
@@ -36,12 +37,17 @@ fn dictionary(tensor: &[u8]) -> Vec<u8> {
     [b"\x80\x02}", &text("w")[..], tensor, b"s."].concat()
 }
 
+/// A file that PyTorch has written.
+fn read(name: &str) -> TorchFile {
+    TorchFile::parse(&golden(name), files::read(&golden(name)).unwrap()).unwrap()
+}
+
 #[test]
 fn both_formats_give_what_pytorch_saved() {
     let (path, bytes) = (golden("state.safetensors"), files::read(&golden("state.safetensors")).unwrap());
     let expected = TensorFile::parse(&path, &bytes, "").unwrap();
     for name in ["state.pth", "state_legacy.pth"] {
-        let file = TorchFile::read(&golden(name)).unwrap();
+        let file = read(name);
         let state = file.root().tensors().unwrap();
         assert_eq!(state.names().len(), expected.names().len() + 1);
         for tensor in expected.names() {
@@ -57,7 +63,7 @@ fn both_formats_give_what_pytorch_saved() {
 #[test]
 fn training_states_of_both_formats_are_read() {
     for name in ["snapshot.pt", "snapshot_legacy.pt"] {
-        let file = TorchFile::read(&golden(name)).unwrap();
+        let file = read(name);
         assert_eq!(file.root().get("epoch").and_then(Value::integer), Some(2), "{name}");
         let net = file.root().get("net").unwrap().tensors().unwrap();
         assert_eq!(net.shape("conv1.weight"), Some(vec![8, 1, 5, 5]));

@@ -25,14 +25,14 @@ use crate::datasets::dataset::{Dataset, DatasetSource};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Arch;
-use crate::model::checkpoint::{NamedTensors, foreign, weights_of};
-use crate::model::torch::{TorchFile, Value};
+use crate::model::checkpoint::{NamedTensors, TensorFile, foreign, weights_of};
+use crate::model::torch::{TorchFile, Value, is_torch};
 use crate::printable::{Printable, escaped};
 
 /// What is imported.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The training state.
+    /// The training state, or the state dict of its net in safetensors.
     pub snapshot: PathBuf,
     /// What the authors' runner has written beside it.
     pub config: PathBuf,
@@ -60,19 +60,22 @@ pub(crate) fn import(context: &Context, request: &Request, out: &Path) -> Result
     let Request { snapshot, config, data, .. } = request;
     [Some(snapshot), data.as_ref()].into_iter().flatten().try_for_each(|path| check_name(path))?;
     check_free(out)?;
-    let file = TorchFile::read(snapshot)?;
-    let Some(net) = file.root().get("net") else {
-        let remedy =
-            "name a snapshot.pt of the authors' code; weights to start from are named with `weights` of `fcdd train`";
-        return Err(Error::file(snapshot, "holds no training state: it has no 'net'", remedy));
+    let mut bytes = files::read(snapshot)?;
+    let is_torch = is_torch(snapshot, &bytes);
+    let state = is_torch.then(|| TorchFile::parse(snapshot, std::mem::take(&mut bytes))).transpose()?;
+    let tensors: Box<dyn NamedTensors> = match &state {
+        Some(state) => Box::new(net_of(snapshot, state)?.tensors()?),
+        None => {
+            Box::new(TensorFile::parse(snapshot, &bytes, "name a snapshot.pt, or its net's state_dict in safetensors")?)
+        }
     };
     let theirs = Config::read(config)?;
-    let epochs = file.root().get("epoch").and_then(Value::integer).and_then(|epoch| u32::try_from(epoch).ok());
+    let epoch = state.as_ref().and_then(|state| state.root().get("epoch")).and_then(Value::integer);
+    let epochs = epoch.and_then(|epoch| u32::try_from(epoch).ok());
     let settings = theirs.settings(request, epochs.unwrap_or_default()).map_err(|e| of_config(e, config))?;
     let arch = settings.arch()?;
-    let tensors = net.tensors()?;
-    let weights = weights_of(&arch, &tensors)?;
-    refuse_foreign(&arch, &tensors)?;
+    let weights = weights_of(&arch, &*tensors)?;
+    refuse_foreign(&arch, &*tensors)?;
     let preprocessing = preprocessing(context, &settings, theirs.normal_class)?;
     let epochs = epochs.unwrap_or(settings.epochs);
     let meta = Model::meta(&settings, &preprocessing, epochs);
@@ -84,6 +87,14 @@ pub(crate) fn import(context: &Context, request: &Request, out: &Path) -> Result
     let path = out.join(MODEL);
     Model { meta, weights }.save(&path)?;
     Ok(Imported { model: path.to_string_lossy().into_owned(), net: settings.net, epochs, unknown })
+}
+
+/// The net of a training state.
+fn net_of<'a>(snapshot: &Path, state: &'a TorchFile) -> Result<Value<'a>> {
+    let remedy =
+        "name a snapshot.pt of the authors' code; weights to start from are named with `weights` of `fcdd train`";
+    let missing = || Error::file(snapshot, "holds no training state: it has no 'net'", remedy);
+    state.root().get("net").ok_or_else(missing)
 }
 
 /// What a `config.txt` tells of a training.

@@ -13,7 +13,7 @@ const at = id => document.getElementById(id);
 const [list, canvas] = [at("list"), at("canvas")];
 
 let models = [];
-let images = []; // { file, name, row, result, error, answer, picture }
+let images = []; // { file, name, row, result, error, answer, bitmaps }
 let chosen = null;
 let waiting = [];
 let underWay = 0;
@@ -66,10 +66,10 @@ function stopForToken(image) {
 
 async function preview(image) {
   image.previewed = true;
-  const picture = await createImageBitmap(image.file).catch(() => null);
-  if (!picture) return;
-  thumbnail(image.row.querySelector("canvas"), picture);
-  picture.close();
+  const own = await createImageBitmap(image.file).catch(() => null);
+  if (!own) return;
+  thumbnail(image.row.querySelector("canvas"), own);
+  own.close();
 }
 
 /** The files of what was dropped, those in folders too. */
@@ -195,25 +195,25 @@ function choose(image) {
 }
 
 /** An image's pixels and heat, those of the last few kept. */
-async function pictured(image) {
-  if (!image.picture) {
+async function bitmapsOf(image) {
+  if (!image.bitmaps) {
     const model = at("model").value;
     const own = await createImageBitmap(image.file).catch(() => null);
     // Of formats that browsers do not know, the service's own pixels.
     const found = await detect(model, image.file, own ? { heatmap: "grey" } : { heatmap: "grey", image: "png" });
     const heat = await bitmap(found.heatmap);
-    image.picture = { own: own ?? (await bitmap(found.image)), heat: heatOf(heat) };
-    if (!own) thumbnail(image.row.querySelector("canvas"), image.picture.own);
+    image.bitmaps = { own: own ?? (await bitmap(found.image)), heat: heatOf(heat) };
+    if (!own) thumbnail(image.row.querySelector("canvas"), image.bitmaps.own);
     heat.close();
-    const kept = images.filter(other => other.picture && other !== image);
+    const kept = images.filter(other => other.bitmaps && other !== image);
     kept.slice(0, Math.max(0, kept.length + 1 - KEPT)).forEach(forget);
   }
-  return image.picture;
+  return image.bitmaps;
 }
 
 function forget(image) {
-  image.picture?.own.close();
-  image.picture = null;
+  image.bitmaps?.own.close();
+  image.bitmaps = null;
 }
 
 async function display() {
@@ -250,7 +250,7 @@ async function display() {
     return;
   }
   try {
-    const { own, heat } = await pictured(image);
+    const { own, heat } = await bitmapsOf(image);
     if (mine === drawing) draw(canvas, own, heat, Number(at("opacity").value), Number(at("heat").value));
   } catch (failed) {
     at("details").textContent = `cannot be shown: ${failed.message}`;

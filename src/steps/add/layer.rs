@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{Add, AddBackward};
 use crate::device::{DType, View};
+use crate::onnx::{Graph, Value};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::activation::Activation;
@@ -56,6 +57,10 @@ impl StandaloneLayer for AddLayer {
     fn backward(&self, context: LayerContext, y: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
         let dx = dxs.first().copied().flatten()?;
         Some(Step::AddBackward(AddBackward { activation: context.activation, y, dy, dx }))
+    }
+
+    fn onnx(&self, graph: &mut Graph, inputs: &[Value]) -> Value {
+        graph.node("Add", inputs, [])
     }
 
     fn plain<T: Real>(&self, _: LayerContext, inputs: &[&[T]], _: Option<DrawKey>) -> Vec<T> {

@@ -2,6 +2,7 @@
 
 use super::{AveragePool, AveragePoolBackward};
 use crate::device::{DType, View};
+use crate::onnx::{Attribute, Graph, Value};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::pool::{MOST_WINDOW, PoolGeometry};
@@ -74,6 +75,12 @@ impl StandaloneLayer for AveragePoolLayer {
     fn backward(&self, context: LayerContext, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
         let dx = dxs.first().copied().flatten()?;
         Some(Step::AveragePoolBackward(AveragePoolBackward { geometry: self.geometry(context.inputs[0]), dy, dx }))
+    }
+
+    fn onnx(&self, graph: &mut Graph, inputs: &[Value]) -> Value {
+        let AveragePoolLayer { side, stride } = *self;
+        let attributes = [Attribute::square("kernel_shape", side, 2), Attribute::square("strides", stride, 2)];
+        graph.node("AveragePool", inputs, attributes)
     }
 
     fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<DrawKey>) -> Vec<T> {

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{Concat, ConcatBackward, ConcatPart, ConcatParts, MOST_PARTS};
 use crate::device::{DType, View};
+use crate::onnx::{Attribute, Graph, Value};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape, joined_field};
@@ -57,6 +58,10 @@ impl StandaloneLayer for ConcatLayer {
 
     fn backward(&self, context: LayerContext, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
         Some(Step::ConcatBackward(ConcatBackward { parts: parts(context, dxs.iter().copied()), dy }))
+    }
+
+    fn onnx(&self, graph: &mut Graph, inputs: &[Value]) -> Value {
+        graph.node("Concat", inputs, [Attribute::Int("axis", 1)])
     }
 
     fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<DrawKey>) -> Vec<T> {

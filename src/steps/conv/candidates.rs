@@ -7,6 +7,7 @@ use super::cuda::tensor::{self, By, Forward};
 use super::{ConvGeometry, Dgrad, Fprop, Wgrad};
 use crate::device::cuda::{Cuda, DeviceBuffers, Result};
 use crate::error::CudaError;
+use crate::steps::operation::{Access, Operation};
 
 /// What the blocks of a kernel compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,17 +41,20 @@ pub struct Candidate<'a> {
     pub chosen: bool,
     /// Scratch elements that it needs.
     pub workspace: usize,
+    /// What the step reads and writes.
+    operands: [Access; 2],
     launch: LaunchCandidate<'a>,
 }
 
 type LaunchCandidate<'a> = Box<dyn Fn(&DeviceBuffers) -> Result<()> + 'a>;
 
 impl Candidate<'_> {
-    /// Runs the step, as [`super::Operation::cuda`] does.
+    /// Runs the step, as [`Operation::cuda`] does, where its operands and its workspace are in this memory.
     pub fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         let (needed, found) = (self.workspace, memory.workspace_len());
-        if needed > found {
-            let reason = format!("the workspace has {found} elements, {needed} are needed");
+        let scarce = (needed > found).then(|| format!("its workspace has {found} elements, {needed} are needed"));
+        let lacking = || self.operands.iter().find_map(|operands| operands.lacking(memory));
+        if let Some(reason) = scarce.or_else(lacking) {
             return Err(CudaError::Refused { reason });
         }
         (self.launch)(memory)
@@ -66,7 +70,8 @@ impl Fprop {
             let tile = CandidateTile::new(&by, g.c, None);
             let workspace = self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(tile.rows));
             let launch: LaunchCandidate = Box::new(move |memory| tensor::fprop(self, memory, by));
-            Candidate { geometry: self.geometry, tile, chosen: tile == chosen, workspace, launch }
+            let operands = [self.reads(), self.writes()];
+            Candidate { geometry: self.geometry, tile, chosen: tile == chosen, workspace, operands, launch }
         };
         tensor::fprop_candidates(cuda, Forward::of_fprop(g)).into_iter().map(candidate).collect()
     }
@@ -80,7 +85,8 @@ impl Dgrad {
         let candidate = |by| {
             let tile = CandidateTile::new(&by, g.k, None);
             let launch: LaunchCandidate = Box::new(move |memory| tensor::dgrad(self, memory, by));
-            Candidate { geometry: self.geometry, tile, chosen: tile == chosen, workspace: 0, launch }
+            let operands = [self.reads(), self.writes()];
+            Candidate { geometry: self.geometry, tile, chosen: tile == chosen, workspace: 0, operands, launch }
         };
         tensor::fprop_candidates(cuda, Forward::of_dgrad(g)).into_iter().map(candidate).collect()
     }
@@ -105,7 +111,8 @@ impl Wgrad {
                     let parts = tensor::parts_of(self, count);
                     sum_of_parts(self, memory, &parts, |sums| tensor::shares(self, memory, by, sums))
                 });
-                candidates.push(Candidate { geometry: self.geometry, tile, chosen: tile == chosen, workspace, launch });
+                let (geometry, chosen, operands) = (self.geometry, tile == chosen, [self.reads(), self.writes()]);
+                candidates.push(Candidate { geometry, tile, chosen, workspace, operands, launch });
             }
         }
         candidates

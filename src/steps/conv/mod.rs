@@ -186,8 +186,8 @@ impl Operation for Fprop {
     }
 
     fn wrong_numbers(&self) -> Option<String> {
-        let both = self.stats.is_some() && !self.epilogue.is_none();
-        let both = || both.then(|| "it takes statistics of what its epilogue changes".into());
+        let both = self.stats.is_some() && (self.b.is_some() || !self.epilogue.is_none());
+        let both = || both.then(|| "it takes statistics of what its bias or epilogue changes".into());
         let apart = |Stats { mean, var, running_mean, running_var, .. }| {
             apart([("mean", mean), ("var", var)])
                 .or_else(|| apart([("running_mean", running_mean), ("running_var", running_var)]))

@@ -2,6 +2,7 @@
 
 use super::{Dropout, MOST_DROPOUTS, MOST_IMAGES, apply};
 use crate::device::{DType, View};
+use crate::onnx::{Graph, Value};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
@@ -65,6 +66,10 @@ impl StandaloneLayer for DropoutLayer {
         seed: Option<u64>,
     ) -> Option<Step> {
         Some(step(context, dy, dxs.first().copied().flatten()?, seed?))
+    }
+
+    fn onnx(&self, _: &mut Graph, inputs: &[Value]) -> Value {
+        inputs[0].clone()
     }
 
     fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DrawKey>) -> Vec<T> {

@@ -121,7 +121,11 @@ impl Operation for NormActPoolBackward {
 
     fn wrong_numbers(&self) -> Option<String> {
         let absent = || (self.argmax.is_none() && self.pool.side > 1).then(|| "its argmax is not there".into());
-        fault(&self.pool, self.activation).or_else(absent)
+        let untrained = || {
+            let untrained = self.daffine.is_some() && !self.with_sums();
+            untrained.then(|| "it has gradients of γ and β for a norm of batch statistics alone".into())
+        };
+        fault(&self.pool, self.activation).or_else(absent).or_else(untrained)
     }
 
     fn anywhere(&self) -> &'static [&'static str] {

@@ -2,6 +2,7 @@
 
 use super::Reshape;
 use crate::device::{DType, View};
+use crate::onnx::{Graph, Value};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::pool::product;
@@ -57,6 +58,10 @@ impl StandaloneLayer for ReshapeLayer {
     fn backward(&self, context: LayerContext, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
         let pixels = context.output.side * context.output.side;
         Some(Step::Reshape(Reshape { rows: pixels, columns: self.c, x: dy, y: dxs.first().copied().flatten()? }))
+    }
+
+    fn onnx(&self, graph: &mut Graph, inputs: &[Value]) -> Value {
+        graph.reshape(&inputs[0], &[0, self.c as i64, self.side as i64, self.side as i64])
     }
 
     fn plain<T: Real>(&self, _: LayerContext, inputs: &[&[T]], _: Option<DrawKey>) -> Vec<T> {

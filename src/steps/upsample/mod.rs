@@ -152,6 +152,15 @@ impl GaussianTaps {
         sums
     }
 
+    /// The matrix U as it is, row by row: [S, u].
+    pub(crate) fn matrix(&self, u: usize) -> Vec<f32> {
+        let mut matrix = vec![0.0; self.side() * u];
+        for (row, (first, weights)) in matrix.chunks_exact_mut(u).zip(&self.rows) {
+            row[*first..].iter_mut().zip(weights).for_each(|(to, &weight)| *to = weight as f32);
+        }
+        matrix
+    }
+
     /// Upsamples a row along itself.
     fn across<T: Real>(&self, a: &[T], wide: &mut [T]) {
         for (w, (first, weights)) in wide.iter_mut().zip(&self.rows) {

@@ -2,6 +2,7 @@
 
 use super::{UpsampleNearest2x, UpsampleNearest2xBackward, UpsampleNearestGeometry};
 use crate::device::{DType, View};
+use crate::onnx::{Attribute, Graph, Value};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
@@ -44,6 +45,14 @@ impl StandaloneLayer for UpsampleNearest2xLayer {
     fn backward(&self, context: LayerContext, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
         let dx = dxs.first().copied().flatten()?;
         Some(Step::UpsampleNearest2xBackward(UpsampleNearest2xBackward { geometry: geometry(context), dy, dx }))
+    }
+
+    fn onnx(&self, graph: &mut Graph, inputs: &[Value]) -> Value {
+        let scales = graph.floats("", &[4], &[1.0, 1.0, 2.0, 2.0]);
+        let words = [("mode", "nearest"), ("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")];
+        let no_region = Value::absent();
+        let attributes = words.map(|(name, word)| Attribute::Text(name, word));
+        graph.node("Resize", [&inputs[0], &no_region, &scales], attributes)
     }
 
     fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<DrawKey>) -> Vec<T> {

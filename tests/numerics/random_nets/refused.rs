@@ -388,6 +388,15 @@ fn parts_that_are_none_are_refused() {
             assert!(message.contains(problem), "{message}");
         }
     }
+    // It need not be the first that is trained.
+    let mut branched = Arch { frozen: 2, fixed: true, ..chain(Objective::Fcdd, [conv("a", 3)]) };
+    let other = branched.push_on(conv("b", 3), [Source::Input]);
+    let other = branched.push_on(conv("c", 3), [other]);
+    let own = branched.push_on(RELU, [Source::Layer(0)]);
+    branched.push_on(AddLayer, [other, own]);
+    branched.push(head());
+    let message = refusal(&part(NetPart::Head, &branched), &OPTIONS);
+    assert!(message.contains("layer 3 (activation) is lowered together with layer 0 (convolution a)"), "{message}");
     for frozen in [4, 6] {
         let arch = fixed(frozen, layers.clone());
         assert!(has_features(&arch));
