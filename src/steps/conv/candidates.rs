@@ -7,7 +7,7 @@ use super::cuda::tensor::{self, By, Forward};
 use super::{ConvGeometry, Dgrad, Fprop, Wgrad};
 use crate::device::cuda::{Cuda, DeviceBuffers, Result};
 use crate::error::CudaError;
-use crate::steps::operation::{Access, Operation};
+use crate::steps::access::Access;
 
 /// What the blocks of a kernel compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -49,7 +49,7 @@ pub struct Candidate<'a> {
 type LaunchCandidate<'a> = Box<dyn Fn(&DeviceBuffers) -> Result<()> + 'a>;
 
 impl Candidate<'_> {
-    /// Runs the step, as [`Operation::cuda`] does, where its operands and its workspace are in this memory.
+    /// Runs the step, as [`Operation::cuda`](super::Operation::cuda) does, where its operands and its workspace are in this memory.
     pub fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         let (needed, found) = (self.workspace, memory.workspace_len());
         let scarce = (needed > found).then(|| format!("its workspace has {found} elements, {needed} are needed"));
@@ -63,14 +63,14 @@ impl Candidate<'_> {
 
 impl Fprop {
     /// Its candidates; x is bf16.
-    pub(super) fn in_tiles(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+    pub(super) fn in_tiles(&self, cuda: &Cuda, operands: &[Access; 2]) -> Vec<Candidate<'_>> {
         let g = &self.geometry;
         let chosen = CandidateTile::new(&tensor::fprop_by(cuda, Forward::of_fprop(g)), g.c, None);
         let candidate = |by| {
             let tile = CandidateTile::new(&by, g.c, None);
             let workspace = self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(tile.rows));
             let launch: LaunchCandidate = Box::new(move |memory| tensor::fprop(self, memory, by));
-            let operands = [self.reads(), self.writes()];
+            let operands = operands.clone();
             Candidate { geometry: self.geometry, tile, chosen: tile == chosen, workspace, operands, launch }
         };
         tensor::fprop_candidates(cuda, Forward::of_fprop(g)).into_iter().map(candidate).collect()
@@ -79,13 +79,13 @@ impl Fprop {
 
 impl Dgrad {
     /// Its candidates; dy is bf16.
-    pub(super) fn in_tiles(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+    pub(super) fn in_tiles(&self, cuda: &Cuda, operands: &[Access; 2]) -> Vec<Candidate<'_>> {
         let g = &self.geometry;
         let chosen = CandidateTile::new(&tensor::fprop_by(cuda, Forward::of_dgrad(g)), g.k, None);
         let candidate = |by| {
             let tile = CandidateTile::new(&by, g.k, None);
             let launch: LaunchCandidate = Box::new(move |memory| tensor::dgrad(self, memory, by));
-            let operands = [self.reads(), self.writes()];
+            let operands = operands.clone();
             Candidate { geometry: self.geometry, tile, chosen: tile == chosen, workspace: 0, operands, launch }
         };
         tensor::fprop_candidates(cuda, Forward::of_dgrad(g)).into_iter().map(candidate).collect()
@@ -94,7 +94,7 @@ impl Dgrad {
 
 impl Wgrad {
     /// Its candidates; x is bf16. Of each tile with the pixels in one part, two, four and so on, and in as many as are chosen.
-    pub(super) fn in_tiles(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+    pub(super) fn in_tiles(&self, cuda: &Cuda, operands: &[Access; 2]) -> Vec<Candidate<'_>> {
         let usual = tensor::parts(self).count;
         let chosen = CandidateTile::new(&tensor::wgrad_by(cuda, &self.geometry), self.geometry.c, Some(usual));
         let wanted = (0..usize::BITS).map(|i| 1 << i).take_while(|&n| n <= tensor::MANY_BLOCKS).chain([usual]);
@@ -111,7 +111,7 @@ impl Wgrad {
                     let parts = tensor::parts_of(self, count);
                     sum_of_parts(self, memory, &parts, |sums| tensor::shares(self, memory, by, sums))
                 });
-                let (geometry, chosen, operands) = (self.geometry, tile == chosen, [self.reads(), self.writes()]);
+                let (geometry, chosen, operands) = (self.geometry, tile == chosen, operands.clone());
                 candidates.push(Candidate { geometry, tile, chosen, workspace, operands, launch });
             }
         }

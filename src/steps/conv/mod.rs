@@ -258,7 +258,7 @@ impl Operation for Fprop {
     }
 
     fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
-        if self.on_tensor_cores() { self.in_tiles(cuda) } else { Vec::new() }
+        if self.on_tensor_cores() { self.in_tiles(cuda, &[self.reads(), self.writes()]) } else { Vec::new() }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
@@ -387,7 +387,7 @@ impl Operation for Dgrad {
     }
 
     fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
-        if self.on_tensor_cores() { self.in_tiles(cuda) } else { Vec::new() }
+        if self.on_tensor_cores() { self.in_tiles(cuda, &[self.reads(), self.writes()]) } else { Vec::new() }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
@@ -519,7 +519,7 @@ impl Operation for Wgrad {
     }
 
     fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
-        if self.on_tensor_cores() { self.in_tiles(cuda) } else { Vec::new() }
+        if self.on_tensor_cores() { self.in_tiles(cuda, &[self.reads(), self.writes()]) } else { Vec::new() }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
