@@ -266,7 +266,12 @@ impl Appending {
 
 /// Opens a file to read it: not a pipe or a device, which may never end.
 pub(crate) fn open(path: &Path) -> Result<fs::File> {
-    if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
+    let found = fs::metadata(path).map_err(Error::io("read", path))?;
+    if found.is_dir() {
+        // Why it is not the folder's images that are read.
+        fs::read_dir(path).map_err(Error::io("read", path))?;
+    }
+    if !found.is_file() {
         return Err(Error::file(path, "not a regular file", "name a file, or move this one away"));
     }
     fs::File::open(path).map_err(Error::io("read", path))

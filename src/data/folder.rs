@@ -297,14 +297,38 @@ pub fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The images of a folder in order of their names, by extension; hidden files and [results](is_result) are left out. `recursive`
 /// descends into its folders too, and follows links to others, but not back to where it came from.
+///
+/// # Errors
+/// Where the folder, or one within, cannot be read.
 pub fn images(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+    let mut found = Found::default();
     collect(folder, recursive, &mut Vec::new(), &mut found)?;
+    match found.closed.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None => Ok(found.images),
+    }
+}
+
+/// The same with the folders within, for work in which what cannot be read costs no other image.
+///
+/// # Errors
+/// Where the folder itself cannot be read.
+pub fn images_that_open(folder: &Path) -> Result<Found> {
+    let mut found = Found::default();
+    collect(folder, true, &mut Vec::new(), &mut found)?;
     Ok(found)
 }
 
+/// What there is in a folder.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub images: Vec<PathBuf>,
+    /// Folders within that cannot be read, and why.
+    pub closed: Vec<(PathBuf, Error)>,
+}
+
 /// The same of a folder within others, all by their true paths.
-fn collect(folder: &Path, recursive: bool, above: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> Result<()> {
+fn collect(folder: &Path, recursive: bool, above: &mut Vec<PathBuf>, found: &mut Found) -> Result<()> {
     let own = folder.canonicalize().map_err(Error::io("read", folder))?;
     if above.contains(&own) {
         return Ok(());
@@ -313,10 +337,14 @@ fn collect(folder: &Path, recursive: bool, above: &mut Vec<PathBuf>, found: &mut
     for path in entries(folder)? {
         if path.is_dir() {
             if recursive {
-                collect(&path, true, above, found)?;
+                let depth = above.len();
+                if let Err(error) = collect(&path, true, above, found) {
+                    above.truncate(depth);
+                    found.closed.push((path, error));
+                }
             }
         } else if is_image(&path) {
-            found.push(path);
+            found.images.push(path);
         }
     }
     above.pop();

@@ -17,6 +17,9 @@ const LABELS_MAGIC: u32 = 0x0000_0801;
 
 const DOWNLOAD_AGAIN: &str = "download it again";
 
+/// Bytes that gzip packs into one, at most (RFC 1951: 258 of them take two bits, beside headers).
+const MOST_PACKED: usize = 1040;
+
 /// Reads `STEM-images-idx3-ubyte` and `STEM-labels-idx1-ubyte` (each plain or `.gz`) from a folder: grey images, labels.
 pub(crate) fn read_pair(folder: &Path, stem: &str) -> Result<(Images, Vec<u8>)> {
     let (image_path, image_bytes) = read_plain_or_gz(folder, &format!("{stem}-images-idx3-ubyte"))?;
@@ -97,7 +100,11 @@ fn unpacked(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
         |i: usize| plain.get(4 * i..4 * i + 4).map_or(0, |w| u32::from_be_bytes([w[0], w[1], w[2], w[3]]) as usize);
     let dimensions = if word(0) == IMAGES_MAGIC as usize { 1..4 } else { 1..2 };
     let announced = dimensions.map(word).fold(1, usize::saturating_mul).saturating_add(16);
-    memory::fits(&format!("the contents of {}", path.printable()), announced, DOWNLOAD_AGAIN)?;
+    if announced > bytes.len().saturating_mul(MOST_PACKED) {
+        let problem = format!("announces {}, more than is packed in so few bytes", memory::in_words(announced));
+        return Err(Error::file(path, problem, DOWNLOAD_AGAIN));
+    }
+    memory::fits(&format!("the contents of {}", path.printable()), announced, "allow the program more memory")?;
     packed.take(announced as u64 + 1).read_to_end(&mut plain).map_err(damaged)?;
     Ok(plain)
 }
@@ -154,7 +161,7 @@ pub(crate) mod tests {
         assert!(bomb.contains("announces [2, 28, 28] bytes, the file holds 1585"), "{bomb}");
         let mut claims = images.clone();
         claims[4..12].fill(0x7F);
-        assert!(message(&gzip(&claims), &labels).contains("of memory, and"));
+        assert!(message(&gzip(&claims), &labels).contains("more than is packed in so few bytes"));
         assert!(message(&images[..images.len() - 1], &labels).contains("announces"));
         let mismatch = message(&images, &idx_labels(&[1, 2, 3]));
         assert!(mismatch.contains("t-labels-idx1-ubyte") && mismatch.contains("3 labels"), "{mismatch}");

@@ -14,9 +14,13 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::files;
+use crate::printable::escaped;
 
 /// The file that is locked. It is gone once its holder has ended in peace.
 pub(crate) const LOCK: &str = ".fcdd.lock";
+
+/// Bytes of a lock that are read, which has the name of a machine.
+const LONGEST: u64 = 512;
 
 /// Time between two signs of life of a holder.
 const BEAT: Duration = Duration::from_secs(10);
@@ -143,9 +147,9 @@ impl Holder {
 
     fn read(mut file: &File) -> Option<Holder> {
         let mut text = String::new();
-        file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
+        file.rewind().and_then(|()| file.take(LONGEST).read_to_string(&mut text)).ok()?;
         let (process, host) = text.trim_end().split_once(' ')?;
-        Some(Holder { process: process.parse().ok()?, host: host.to_string() })
+        Some(Holder { process: process.parse().ok()?, host: escaped(host).into_owned() })
     }
 
     fn write(&self, mut file: &File) -> io::Result<()> {
@@ -188,6 +192,9 @@ fn claim(folder: &Path, made: Vec<PathBuf>) -> Result<Claim> {
             }
             file => file.map_err(failed())?,
         };
+        if !file.metadata().map_err(failed())?.is_file() {
+            return Err(Error::file(path, "is no file", "remove it: a lock is a file of its own"));
+        }
         let locked = match file.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => return Ok(Claim::Theirs(Holder::read(&file))),

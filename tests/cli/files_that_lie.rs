@@ -128,7 +128,10 @@ fn changed_files_of_a_run_are_refused() {
     ran.expect_error(&["config.json", "\"side\""]);
     assert!(!ran.stderr().contains("--side"), "{}", ran.stderr());
     scratch.write("run/config.json", config.replace("\"side\": 28", "\"side\": -3").as_bytes());
-    scratch.run("train --resume run").expect_error(&["config.json", "side: invalid value: integer `-3`"]);
+    scratch.run("train --resume run").expect_error(&["config.json", "side: invalid value: integer '-3'"]);
+    // A key is no flag.
+    scratch.write("run/config.json", config.replace("\"epochs\"", "\"epoch\"").as_bytes());
+    scratch.run("train --resume run").expect_error(&["config.json", "missing field 'epochs'"]);
     // A class that leads out of the folder.
     let sweep = "sweep fmnist --data data --classes 0 --seeds 1 --epochs 1 --out sweep";
     scratch.run(sweep).expect_success();

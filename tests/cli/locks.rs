@@ -201,6 +201,15 @@ fn a_lock_stays_in_its_folder() {
         scratch.path("larger").display()
     );
     fs::remove_file(scratch.path("run/.fcdd.lock")).unwrap();
+    // What a lock tells of its holder is told as a name is, however long it is.
+    scratch.write("run/.fcdd.lock", format!("77 x\nerror: {}", "fine".repeat(1 << 20)).as_bytes());
+    let told = scratch.run("train --resume run");
+    told.expect_error(&["in use by process 77 on x\\u{a}error: fine"]);
+    assert!(told.stderr().len() < 2000);
+    fs::remove_file(scratch.path("run/.fcdd.lock")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(scratch.path("run/.fcdd.lock")).status().unwrap().success());
+    scratch.run("train --resume run").expect_error(&[".fcdd.lock", "is no file", "remove it"]);
+    fs::remove_file(scratch.path("run/.fcdd.lock")).unwrap();
     fs::rename(scratch.path("run"), scratch.path("larger")).unwrap();
     let data = scratch.path("data");
     let script = format!("{script} --data '{}'", data.display());

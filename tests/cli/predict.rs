@@ -202,6 +202,35 @@ fn results_replace_no_images_and_no_other_results() {
 }
 
 #[cfg(target_os = "linux")]
+/// A folder within that this program may not enter is told and counted, as a file that it may not read is.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_not_be_entered_costs_no_other_image() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    let scratch = Scratch::new().with_run();
+    for name in ["in/a.png", "in/private/b.png"] {
+        scratch.write(name, &png(8, 8));
+    }
+    fs::create_dir(scratch.path("results")).unwrap();
+    let allow = |name: &str, mode| fs::set_permissions(scratch.path(name), PermissionsExt::from_mode(mode)).unwrap();
+    allow("in/private", 0o000);
+    ["", "results"].into_iter().for_each(|name| allow(name, 0o777));
+    let mut command = scratch.command();
+    command.args(["predict", "run", "in", "--out", "results/out", "--what", "scores"]);
+    // Root enters any folder: nobody does not.
+    if fs::metadata(scratch.path("in")).unwrap().uid() == 0 {
+        command.uid(65534);
+    }
+    let output = command.output().unwrap();
+    allow("in/private", 0o755);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("in/private") && stderr.contains("ermission denied"), "{stderr}");
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    let table = fs::read_to_string(scratch.path("results/out/scores.csv")).unwrap();
+    assert!(table.contains("in/a.png") && !table.contains("b.png"), "{table}");
+}
+
 #[test]
 fn names_need_not_be_unicode() {
     use std::ffi::OsStr;

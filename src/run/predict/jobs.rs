@@ -76,9 +76,13 @@ pub(super) fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<ImageJob>
     let mut jobs = Vec::new();
     let mut names = Names::default();
     for path in paths {
-        let found = if path.is_dir() { folder::images(path, true)? } else { vec![path.clone()] };
+        let mut found = vec![path.clone()];
         if path.is_dir() {
+            let in_folder = folder::images_that_open(path)?;
+            found = in_folder.images;
             left_alone(&found).iter().for_each(|note| context.note(note));
+            // Told and counted as an image that cannot be read.
+            found.extend(in_folder.closed.into_iter().map(|(folder, _)| folder));
         }
         if found.is_empty() {
             return Err(Error::file(

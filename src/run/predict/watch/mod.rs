@@ -30,7 +30,7 @@ use super::jobs::{ImageJob, Names};
 use super::request::{of_model, wanted};
 use super::what::PredictOptions;
 use super::{ImageReport, Places};
-use crate::data::folder::{images, is_image_within, left_alone};
+use crate::data::folder::{images_that_open, is_image_within, left_alone};
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 use crate::run::context::Context;
@@ -103,7 +103,7 @@ pub(crate) fn watch(
         arrivals.done(&image.image, image.file);
     };
     let record = Record::begin(out, &request(model, rule, options, folder)?, options, &mut known)?;
-    left_alone(&images(folder, true)?).iter().for_each(|note| context.note(note));
+    left_alone(&images_that_open(folder)?.images).iter().for_each(|note| context.note(note));
     let counts = WatchCounts::default();
     let mut work = Work { context, watched, out, options, detector, arrivals, names, record, counts, found };
     let mut outlook = Outlook::new(watched.poll);
@@ -213,23 +213,23 @@ impl Outlook {
         }
         self.identity = identity;
         // After the system has begun to tell: what comes from now on is told.
-        let trouble = match images(folder, true) {
+        let (is_read, trouble) = match images_that_open(folder) {
             Ok(found) => {
-                let places = found.iter().filter_map(|path| path.strip_prefix(folder).ok());
+                let places = found.images.iter().filter_map(|path| path.strip_prefix(folder).ok());
                 work.arrivals.found(places, Instant::now());
-                String::new()
+                (true, found.closed.first().map(|(_, error)| error.to_string()).unwrap_or_default())
             }
             Err(_) if !folder.is_dir() => {
-                format!("{} is gone: what comes once it is there again is scored", folder.printable())
+                (false, format!("{} is gone: what comes once it is there again is scored", folder.printable()))
             }
-            Err(error) => error.to_string(),
+            Err(error) => (false, error.to_string()),
         };
         if trouble != self.trouble {
-            let again = || format!("{} is there again", folder.printable());
+            let again = || format!("all of {} is there again", folder.printable());
             context.note(if trouble.is_empty() { again() } else { trouble.clone() });
         }
         // Where a look takes long there is time for more than looking.
-        let pause = if trouble.is_empty() { 10 * begun.elapsed() } else { LOOK };
+        let pause = if is_read { 10 * begun.elapsed() } else { LOOK };
         let rest = match self.poll {
             // Once more, for what came before the system began to tell of a new folder.
             _ if self.is_asked => LOOK,
@@ -237,7 +237,7 @@ impl Outlook {
             None => SWEEP,
         };
         self.soon = Instant::now() + pause;
-        self.next = self.soon + if trouble.is_empty() { rest } else { Duration::ZERO };
+        self.next = self.soon + if is_read { rest } else { Duration::ZERO };
         (self.trouble, self.is_asked) = (trouble, false);
     }
 }

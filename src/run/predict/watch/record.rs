@@ -266,7 +266,7 @@ mod tests {
         let log = fs::read_to_string(out.join(LOG)).unwrap();
         fs::write(out.join(LOG), format!("{log}{{}}\n")).unwrap();
         let refused = begin(&out, 0.5).err().unwrap().to_string();
-        assert!(refused.contains(LOG) && refused.contains("missing field `images`"), "{refused}");
+        assert!(refused.contains(LOG) && refused.contains("missing field 'images'"), "{refused}");
         // Cut short by a kill.
         fs::write(out.join(LOG), format!("{log}{log:.20}")).unwrap();
         assert_eq!(begin(&out, 0.5).unwrap().1, ["a"]);
