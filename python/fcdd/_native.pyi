@@ -14,6 +14,19 @@ _Device: TypeAlias = Union[Literal["auto", "cpu", "cuda"], int]
 _Image: TypeAlias = Union[_Path, bytes, npt.NDArray[np.uint8], npt.NDArray[np.uint16], npt.NDArray[np.floating[Any]], PillowImage]
 _Verdict: TypeAlias = Literal["good", "unsure", "anomalous", "unusable"]
 
+__all__ = [
+    "Detection",
+    "Detector",
+    "Event",
+    "Region",
+    "Trained",
+    "__version__",
+    "evaluate",
+    "resume",
+    "run_program",
+    "settings",
+    "train",
+]
 __version__: str
 
 @final
@@ -32,8 +45,9 @@ class Detector:
     def threshold(self) -> float: ...
     @property
     def pixel_threshold(self) -> Optional[float]: ...
+    # A path is text, and that a sequence of texts.
     @overload
-    def detect(self, images: _Image) -> Detection: ...
+    def detect(self, images: _Image) -> Detection: ...  # type: ignore[overload-overlap]
     @overload
     def detect(self, images: Sequence[_Image]) -> list[Detection]: ...
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, Union
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import BaseEstimator, OutlierMixin  # type: ignore[import-untyped]
+from sklearn.utils.validation import check_is_fitted  # type: ignore[import-untyped]
 
 from fcdd import Detection, Detector, SettingError, train
 from fcdd._settings import Settings
@@ -34,7 +34,7 @@ __all__ = ["FCDD"]
 # The settings that are parameters by their own names; `fit` is a method.
 NAMES = [name for name in Settings.__annotations__ if name != "fit"]
 
-Images = Union[str, "PathLike[str]", Sequence[Any], npt.NDArray[Any]]
+Images = Union[Sequence[Any], npt.NDArray[Any]]
 
 
 class FCDD(OutlierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
@@ -60,13 +60,11 @@ class FCDD(OutlierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         for name in NAMES:
             setattr(self, name, settings.get(name))
 
-    def fit(self, X: Images, y: Optional[object] = None) -> Self:
+    def fit(self, X: Union[str, PathLike[str], Images], y: Optional[object] = None) -> Self:
         """Learns from good images; `y` is there for pipelines alone."""
         settings = {name: getattr(self, name) for name in NAMES}
         with tempfile.TemporaryDirectory() as scratch:
-            folder = X
-            if not isinstance(X, (str, PathLike)):
-                folder = _written(X, Path(scratch) / "images")
+            folder = X if isinstance(X, (str, PathLike)) else _written(X, Path(scratch) / "images")
             model = Path(scratch) / "model.safetensors"
             train(folder, device=self.device, fit=self.image_fit, **settings).save(model)
             self.model_ = model.read_bytes()
@@ -115,7 +113,7 @@ FCDD.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
 )
 
 
-def _written(images: Sequence[Any], folder: Path) -> Path:
+def _written(images: Images, folder: Path) -> Path:
     """A folder with these images: as they are if they are files, else written."""
     folder.mkdir()
     for number, image in enumerate(images):
