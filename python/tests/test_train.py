@@ -80,8 +80,11 @@ def test_ctrl_c_leaves_a_run_that_ends_as_if_it_had_not_been_stopped(parts, tmp_
             begun.append(event)
             os.kill(os.getpid(), signal.SIGINT)
 
+    # Where tests run in the background, the signal is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
         fcdd.train(parts, out=tmp_path / "run", callback=press, **settings)
+    signal.signal(signal.SIGINT, before)
     resumed = fcdd.resume(tmp_path / "run", device="cpu")
     whole = fcdd.train(parts, **settings)
     losses = [[epoch["loss"] for epoch in trained.history] for trained in (resumed, whole)]
