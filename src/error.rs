@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused something on a path.
-    #[error("cannot {action} {}: {}", path.printable(), described(source))]
+    #[error("cannot {action} {}: {source}{}", path.printable(), obvious_remedy(source).map(|remedy| format!("; {remedy}")).unwrap_or_default())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// A file was read but does not hold what it should.
     #[error("{}: {problem}; {remedy}", path.printable())]
@@ -119,6 +119,26 @@ fn smaller(batch: Option<usize>) -> String {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// What was wrong, and where: the message without its [remedy](Error::remedy).
+    pub fn problem(&self) -> String {
+        let message = self.to_string();
+        let without = |remedy: String| Some(message.strip_suffix(&remedy)?.strip_suffix("; ")?.to_string());
+        self.remedy().and_then(without).unwrap_or(message)
+    }
+
+    /// What to do about it, as far as that is known.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Error::Io { source, .. } => obvious_remedy(source).map(str::to_string),
+            Error::File { remedy, .. }
+            | Error::Setting { remedy, .. }
+            | Error::Numeric { remedy, .. }
+            | Error::OutOfMemory { remedy, .. } => Some(remedy.clone()),
+            // Their messages end in it.
+            Error::Cuda(_) | Error::Internal { .. } => Some(self.to_string().rsplit_once("; ")?.1.to_string()),
+        }
+    }
+
     /// For `map_err` on I/O results: `fs::read(p).map_err(Error::io("read", p))`.
     pub(crate) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
@@ -159,16 +179,51 @@ impl Error {
     }
 }
 
-/// The system's message, with the remedy where there is an obvious one.
-fn described(source: &io::Error) -> String {
-    let remedy = match source.kind() {
-        io::ErrorKind::NotFound => "check the spelling of the path",
-        io::ErrorKind::PermissionDenied => "check its permissions",
-        io::ErrorKind::StorageFull => "free some space and run again",
-        io::ErrorKind::AlreadyExists => "move what is there away, or choose another name",
-        io::ErrorKind::NotADirectory => "a file stands where a folder is needed: move it away, or name another folder",
-        io::ErrorKind::IsADirectory => "name a file, not a folder",
-        _ => return source.to_string(),
-    };
-    format!("{source}; {remedy}")
+/// What to do about what the system refuses, where that is obvious.
+fn obvious_remedy(source: &io::Error) -> Option<&'static str> {
+    match source.kind() {
+        io::ErrorKind::NotFound => Some("check the spelling of the path"),
+        io::ErrorKind::PermissionDenied => Some("check its permissions"),
+        io::ErrorKind::StorageFull => Some("free some space and run again"),
+        io::ErrorKind::AlreadyExists => Some("move what is there away, or choose another name"),
+        io::ErrorKind::NotADirectory => {
+            Some("a file stands where a folder is needed: move it away, or name another folder")
+        }
+        io::ErrorKind::IsADirectory => Some("name a file, not a folder"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_the_problem_and_the_remedy() {
+        let says = |error: Error, problem: &str, remedy: Option<&str>| {
+            assert_eq!((error.problem().as_str(), error.remedy().as_deref()), (problem, remedy));
+            let message = remedy.map_or(problem.to_string(), |remedy| format!("{problem}; {remedy}"));
+            assert_eq!(error.to_string(), message);
+        };
+        let remedy = "leave it out; or choose 1";
+        says(Error::setting("`fpr` 2; 3", remedy), "`fpr` 2; 3", Some(remedy));
+        says(Error::file("a; b", "is empty", "write it"), "a; b: is empty", Some("write it"));
+        let io = |kind: io::ErrorKind| Error::io("read", "a.png")(kind.into());
+        says(
+            io(io::ErrorKind::PermissionDenied),
+            "cannot read a.png: permission denied",
+            Some("check its permissions"),
+        );
+        says(io(io::ErrorKind::TimedOut), "cannot read a.png: timed out", None);
+        says(Error::internal("two; three"), "two; three", Some("please report this as a bug"));
+        let step = CudaError::Step { step: "conv1".into(), source: Box::new(CudaError::NoBf16) };
+        let problem = "step conv1: bf16 needs tensor cores of compute capability 8.0 or newer, which this GPU lacks";
+        says(step.into(), problem, Some("choose `precision` f32"));
+        let size = CudaError::OutOfMemory { asked: 3 << 20, free: 5, batch: Some(4) };
+        says(
+            size.into(),
+            "out of GPU memory: 3.0 MiB were asked for, 5 B are free",
+            Some("a batch of 4 would fit (`batch` 4)"),
+        );
+    }
 }

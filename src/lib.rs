@@ -37,7 +37,7 @@
 //! | `cuda` | yes | the CUDA kernels, compiled where the build finds nvcc |
 //! | `serve` | yes | `fcdd serve`, the service with its page; it brings `cli` with it |
 //!
-//! Modules that these pages do not show are public for the program, its tests and its benchmarks alone, and may change at any time.
+//! Modules that these pages do not show are public for the program, its Python package, its tests and its benchmarks alone, and may change at any time.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))] // paths are written for people through `printable`
 #![warn(unreachable_pub)] // what is public is meant to be
@@ -98,6 +98,8 @@ pub use error::{CudaError, Error, Result};
 pub use memory::limit_image_memory;
 pub use run::context::Event;
 pub use run::detector::{Detection, Detector};
+pub use run::evaluator::Evaluator;
+pub use run::figures::Evaluation;
 pub use run::heatmap::Heatmap;
 pub use run::input::Input;
 pub use run::model::Model;
@@ -125,5 +127,6 @@ pub mod settings {
     pub use crate::model::Objective;
     pub use crate::model::image_score::ImageScore;
     pub use crate::named::Named;
+    pub use crate::run::settings::{Setting, ValueForm};
     pub use crate::steps::hsc_loss::Gradient;
 }

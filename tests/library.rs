@@ -5,10 +5,10 @@ use std::sync::Mutex;
 
 use fcdd::model::weights::Layout;
 use fcdd::model::{Weights, nets};
-use fcdd::settings::{DatasetKind, Named, NoiseMode};
+use fcdd::settings::{DatasetKind, Named, NoiseMode, Setting, ValueForm};
 use fcdd::{
-    Detection, Detector, Device, Event, Heatmap, ImageView, Input, Model, Region, Settings, Stop, Trained, Trainer,
-    Verdict,
+    Detection, Detector, Device, Evaluation, Evaluator, Event, Heatmap, ImageView, Input, Model, Region, Settings,
+    Stop, Trained, Trainer, Verdict,
 };
 use image::DynamicImage;
 use safetensors::tensor::{Dtype, TensorView, serialize};
@@ -48,6 +48,8 @@ fn what_is_public_may_cross_threads() {
     crosses::<fcdd::Error>();
     crosses::<Trained>();
     crosses::<Trainer<'static>>();
+    crosses::<Evaluation>();
+    crosses::<Evaluator<'static>>();
 }
 
 #[test]
@@ -282,6 +284,56 @@ fn training_in_a_folder_leaves_a_run_and_can_be_stopped() {
     assert!(run.join("model.safetensors").is_file() && run.join("report.html").is_file());
     let again = Trainer::new(settings).in_folder(&run).train(&Device::Cpu).unwrap_err().to_string();
     assert!(again.contains("already holds a run"), "{again}");
+}
+
+#[test]
+fn a_model_is_tested_on_images_whose_labels_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, data, out) = (Path::new(GOLDEN).join("run"), Path::new(GOLDEN).join("data"), folder.path().join("out"));
+    let told = Mutex::new(Vec::new());
+    let observe = |event: Event| {
+        if let Event::Finished { summary, .. } = event {
+            told.lock().unwrap().push(summary.to_string());
+        }
+    };
+    let figures = Evaluator::new(&run).on_data(&data).on_event(&observe).evaluate(&Device::Cpu).unwrap();
+    assert_eq!((figures.normal, figures.anomalous), (4, 4));
+    // It has hardly learned, and all its dents score lower than the good ones (scores.csv).
+    assert_eq!(figures.image_auroc, Some(0.0));
+    assert!(figures.pixel_auroc.is_some() && figures.pro.is_some());
+    assert_eq!(figures.threshold, detector().threshold());
+    assert_eq!(told.into_inner().unwrap(), ["evaluated 8 images"]);
+
+    let written = Evaluator::new(&run).on_data(&data).in_folder(&out).evaluate(&Device::Cpu).unwrap();
+    let file = std::fs::read_to_string(out.join("evaluation.json")).unwrap();
+    assert!(written == figures && serde_json::from_str::<Evaluation>(&file).unwrap() == figures);
+    assert!(out.join("report.html").is_file() && out.join("scores.csv").is_file());
+
+    // One that cannot be read is left out where that is asked for.
+    let copy = folder.path().join("data");
+    for path in images() {
+        let to = copy.join(path.strip_prefix(&data).unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(&path, to).unwrap();
+    }
+    std::fs::create_dir_all(copy.join("train/good")).unwrap();
+    std::fs::copy(&images()[4], copy.join("train/good/0.png")).unwrap();
+    std::fs::write(copy.join("test/dent/broken.png"), "none").unwrap();
+    let error = Evaluator::new(&run).on_data(&copy).evaluate(&Device::Cpu).unwrap_err();
+    assert!(error.problem().contains("broken.png"), "{error}");
+    let figures = Evaluator::new(&run).on_data(&copy).skipping_broken().evaluate(&Device::Cpu).unwrap();
+    assert_eq!((figures.normal, figures.anomalous), (4, 4));
+}
+
+#[test]
+fn settings_say_what_they_are() {
+    let of = |name: &str| Setting::all().iter().find(|setting| setting.name() == name).unwrap();
+    assert!(matches!(of("epochs").form(), ValueForm::Integer) && matches!(of("lr").form(), ValueForm::Number));
+    assert!(matches!(of("roi").form(), ValueForm::Path) && matches!(of("maps").form(), ValueForm::Bool));
+    assert!(matches!(of("flips").form(), ValueForm::Choice(words) if words().iter().any(|(word, _)| *word == "hv")));
+    assert!(matches!(of("noise").form(), ValueForm::Mix(words) if words().iter().any(|(word, _)| *word == "cutpaste")));
+    assert!(matches!(of("schedule").form(), ValueForm::Text));
+    assert!(Setting::all().iter().all(|setting| !setting.about().is_empty()));
 }
 
 /// Stopped in the middle of an epoch and resumed, twice, a training ends in the bits of one that was not.

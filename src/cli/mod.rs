@@ -25,7 +25,6 @@ mod watch;
 mod weights;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -94,14 +93,14 @@ enum Outcome {
     Ended(u8),
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    match run(parse(std::env::args_os().collect())) {
-        Ok(Outcome::Fine) => ExitCode::SUCCESS,
-        Ok(Outcome::Ended(code)) => ExitCode::from(code),
+/// Runs the program with the words of its command line, of which the first is its own name; returns its exit code.
+pub fn main(words: Vec<OsString>) -> u8 {
+    match run(parse(words)) {
+        Ok(Outcome::Fine) => 0,
+        Ok(Outcome::Ended(code)) => code,
         Err(error) => {
             log(format!("error: {}", in_flags(&error.to_string())));
-            ExitCode::from(ERROR)
+            ERROR
         }
     }
 }

@@ -154,7 +154,9 @@ fn arg(setting: &'static Setting) -> Arg {
             arg.value_parser(PossibleValuesParser::new(values))
         }
         ValueForm::Mix(words) => arg.value_parser(MixParser { setting, words }),
-        ValueForm::Text => arg.value_parser(text_parser(setting)),
+        ValueForm::Text | ValueForm::Path | ValueForm::Integer | ValueForm::Number => {
+            arg.value_parser(text_parser(setting))
+        }
     }
 }
 

@@ -427,6 +427,11 @@ impl fmt::Debug for Detector {
 }
 
 impl Detection {
+    /// (height, width) of the image, and of its heatmap and its map.
+    pub fn size(&self) -> (usize, usize) {
+        self.size
+    }
+
     /// Where in the image the anomaly lies, at the image's own size.
     ///
     /// # Errors
@@ -453,11 +458,6 @@ impl Detection {
     pub fn regions(&self, pixel_threshold: Option<f32>, min_area: usize) -> Result<Vec<Region>> {
         let threshold = pixel_threshold.or(self.pixel_threshold).ok_or_else(no_pixel_threshold)?;
         Ok(Regions::of(&self.pixel_map()?, threshold, min_area).regions)
-    }
-
-    /// (height, width) of the image.
-    pub(super) fn size(&self) -> (usize, usize) {
-        self.size
     }
 
     /// The map, whose values at the image's own size are made as they are asked for.

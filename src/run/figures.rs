@@ -10,22 +10,23 @@ use super::model::Model;
 use super::overlap::Overlap;
 use super::settings::Settings;
 
-/// Figures on a test split.
+/// Figures of a model on test images; as JSON, `evaluation.json` of a run's folder.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Evaluation {
+pub struct Evaluation {
     /// Folder or file of the test images; None where the dataset was found by itself, and in evaluations of version 0.1.
     #[serde(default)]
     pub data: Option<String>,
-    /// [Checksum](Model::checksum) of the model; None in evaluations of version 0.1.
+    /// Checksum of the model; None in evaluations of version 0.1.
     #[serde(default)]
     pub model: Option<String>,
     /// Area under the ROC curve of the image scores; None where a class is missing.
     pub image_auroc: Option<f64>,
     /// Average precision of the image scores; None where a class is missing.
     pub image_average_precision: Option<f64>,
-    /// The best F1 that any threshold reaches on the image scores, and that threshold in the model's sense: scores
-    /// above it are anomalous. None where a class is missing.
+    /// The best F1 that any threshold reaches on the image scores, where scores above it are anomalous. None where a class is missing.
     pub image_f1_max: Option<f64>,
+    /// That threshold.
     pub image_f1_threshold: Option<f32>,
     /// Area under the ROC curve over all pixels at the masks' own sizes; None without masks, or without memory for the scores.
     pub pixel_auroc: Option<f64>,
@@ -36,19 +37,23 @@ pub(crate) struct Evaluation {
     /// The share of the images with any anomalous pixel whose hottest pixel is one; None without such.
     #[serde(default)]
     pub pointing_game: Option<f64>,
+    /// Normal images.
     #[serde(rename = "nominal")]
     pub normal: usize,
+    /// Anomalous images.
     pub anomalous: usize,
-    /// The model's threshold, and the shares of the normal and of the anomalous images above it.
+    /// The model's threshold.
     pub threshold: f32,
+    /// The share of the normal images above it; None without any.
     pub false_positive_rate: Option<f64>,
+    /// The share of the anomalous images above it; None without any.
     pub true_positive_rate: Option<f64>,
     /// What these rest on; nothing in evaluations of version 0.1.
     #[serde(default)]
-    pub breakdown: Breakdown,
+    pub(crate) breakdown: Breakdown,
     /// What makes them say less than they seem to.
     #[serde(default)]
-    pub overlap: Overlap,
+    pub(crate) overlap: Overlap,
 }
 
 impl Evaluation {

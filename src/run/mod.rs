@@ -28,6 +28,7 @@ pub(crate) mod demo;
 pub(crate) mod detector;
 pub(crate) mod directory;
 pub(crate) mod evaluate;
+pub(crate) mod evaluator;
 pub(crate) mod export;
 mod features;
 pub(crate) mod figures;

@@ -29,11 +29,11 @@ use crate::printable::Printable;
 use crate::steps::hsc_loss::Gradient;
 
 pub(crate) use check::check_size;
+pub use table::Setting;
 #[cfg(feature = "cli")]
 pub(crate) use table::SettingGroup;
-pub(crate) use table::{MAX_EPOCHS, SETTINGS, Setting};
-#[cfg(feature = "cli")]
-pub(crate) use value::ValueForm;
+pub(crate) use table::{MAX_EPOCHS, SETTINGS};
+pub use value::ValueForm;
 
 /// A struct whose fields' docs are also there to be shown: one text for the library's pages and the program's help.
 macro_rules! documented {
@@ -46,7 +46,6 @@ macro_rules! documented {
         }
 
         /// The docs of a field.
-        #[cfg(feature = "cli")]
         fn docs(field: &str) -> &'static str {
             match field {
                 $(stringify!($field) => concat!($($doc),+),)+

@@ -2,9 +2,10 @@
 //! on the dataset, `datasets/preset.rs`, and its line here, which says what it is called and what is refused. The command line's flags, the
 //! command that reproduces a run and the page of a run are made from it.
 
+use std::fmt;
+
 use super::Settings;
 use super::check::{self, refuse, within};
-#[cfg(feature = "cli")]
 use super::docs;
 use super::value::{SettingValue, ValueForm};
 use crate::data::augmentation::Rotation;
@@ -13,20 +14,21 @@ use crate::error::Result;
 use crate::model::Objective;
 use crate::steps::upsample::MIN_SIGMA;
 
-/// One setting.
-pub(crate) struct Setting {
+/// What there is to know of one of the [`Settings`], for programs that offer them to people: its values can be given as text
+/// ([`Settings::with`]).
+pub struct Setting {
     /// Its field in [`Settings`].
-    pub name: &'static str,
-    pub group: SettingGroup,
+    pub(crate) name: &'static str,
+    pub(crate) group: SettingGroup,
     /// Its name in a table.
-    pub title: &'static str,
-    pub form: ValueForm,
+    pub(crate) title: &'static str,
+    pub(crate) form: ValueForm,
     /// What stands for its value in help.
-    pub placeholder: &'static str,
+    pub(crate) placeholder: &'static str,
     /// The value that is chosen by naming the setting alone, for those that are on or off.
-    pub switch: Option<bool>,
+    pub(crate) switch: Option<bool>,
     /// Whether it tells apart the runs of a sweep.
-    pub per_run: bool,
+    pub(crate) per_run: bool,
     read: fn(&mut Settings, &str) -> Result<(), String>,
     text: fn(&Settings) -> Option<String>,
     shown: fn(&Settings) -> Option<String>,
@@ -178,7 +180,33 @@ pub(crate) static SETTINGS: [Setting; 44] = [
         .check(|s| check::about_labelled(s, "as_published", s.as_published)),
 ];
 
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setting").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Setting {
+    /// All settings but the dataset.
+    pub fn all() -> &'static [Setting] {
+        &SETTINGS
+    }
+
+    /// Its field in [`Settings`].
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What its values look like.
+    pub fn form(&self) -> ValueForm {
+        self.form
+    }
+
+    /// What it means, without the stop.
+    pub fn about(&self) -> &'static str {
+        docs(self.name).trim().trim_end_matches('.')
+    }
+
     /// What stands for its value in help.
     const fn value(self, placeholder: &'static str) -> Setting {
         Setting { placeholder, ..self }
@@ -227,12 +255,6 @@ impl Setting {
     /// Refuses its value where it cannot work or would do nothing.
     pub(super) fn refuse(&self, settings: &Settings) -> Result<()> {
         (self.check)(settings)
-    }
-
-    /// What it means: the docs of its field, without the stop.
-    #[cfg(feature = "cli")]
-    pub(crate) fn about(&self) -> &'static str {
-        docs(self.name).trim().trim_end_matches('.')
     }
 
     /// As a flag of the program.

@@ -17,22 +17,29 @@ use crate::model::image_score::ImageScore;
 use crate::named::Named;
 use crate::steps::hsc_loss::Gradient;
 
-/// What the text of a value looks like.
-#[derive(Clone, Copy)]
-pub(crate) enum ValueForm {
-    /// A number, a name, a path …
+/// What the text of a setting's value looks like.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub enum ValueForm {
+    /// A name, or a notation of the setting's own.
     Text,
+    /// A path of a file or folder.
+    Path,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
     /// `true` or `false`.
     Bool,
     /// One of these words, each with its explanation.
     Choice(fn() -> Vec<(&'static str, &'static str)>),
-    /// Such words with commas and colons between.
+    /// Such words with commas between, and shares after colons.
     Mix(fn() -> Vec<(&'static str, &'static str)>),
 }
 
 /// What the fields of [`Settings`](super::Settings) hold.
 pub(super) trait SettingValue: Sized {
-    const FORM: ValueForm = ValueForm::Text;
+    const FORM: ValueForm;
 
     /// Reads a value, or says why not.
     fn read(text: &str) -> Result<Self, String>;
@@ -63,6 +70,8 @@ impl<T: SettingValue> SettingValue for Option<T> {
 }
 
 impl SettingValue for PathBuf {
+    const FORM: ValueForm = ValueForm::Path;
+
     fn read(text: &str) -> Result<Self, String> {
         Ok(PathBuf::from(text))
     }
@@ -90,8 +99,10 @@ impl SettingValue for bool {
 
 /// Types that are read and written by `FromStr` and `Display`.
 macro_rules! plain {
-    ($($type:ty),*) => { $(
+    ($form:ident: $($type:ty),*) => { $(
         impl SettingValue for $type {
+            const FORM: ValueForm = ValueForm::$form;
+
             fn read(text: &str) -> Result<Self, String> {
                 text.parse().map_err(|e: <$type as std::str::FromStr>::Err| e.to_string())
             }
@@ -103,7 +114,9 @@ macro_rules! plain {
     )* };
 }
 
-plain!(u32, u64, usize, f64, String, Hold, ImageScore, LabelledSource, OutlierSource, ResizeMode, Schedule);
+plain!(Integer: u32, u64, usize);
+plain!(Number: f64);
+plain!(Text: String, Hold, ImageScore, LabelledSource, OutlierSource, ResizeMode, Schedule);
 
 impl SettingValue for NoiseMix {
     const FORM: ValueForm = ValueForm::Mix(explained::<NoiseMode>);
