@@ -26,6 +26,7 @@ from fcdd._native import (
     Trained,
     __version__,
     evaluate,
+    limit_image_memory,
     resume,
     train,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Trained",
     "__version__",
     "evaluate",
+    "limit_image_memory",
     "resume",
     "train",
 ]

@@ -1,9 +1,11 @@
 """The program `fcdd`."""
 
+import os
 import sys
 
 from fcdd._native import run_program
 
 
 def main() -> int:
-    return run_program(["fcdd", *sys.argv[1:]])
+    """Runs it with the words of the command line; returns its exit code."""
+    return run_program([os.path.abspath(sys.argv[0]), *sys.argv[1:]])

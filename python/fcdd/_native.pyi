@@ -22,6 +22,7 @@ __all__ = [
     "Trained",
     "__version__",
     "evaluate",
+    "limit_image_memory",
     "resume",
     "run_program",
     "settings",
@@ -136,5 +137,6 @@ def evaluate(
     callback: Optional[Callable[[Event], object]] = None,
     device: _Device = "auto",
 ) -> dict[str, Any]: ...
+def limit_image_memory(bytes: int) -> None: ...
 def settings() -> list[tuple[str, str, list[str], str]]: ...
 def run_program(words: Sequence[str]) -> int: ...

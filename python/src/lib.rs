@@ -10,6 +10,10 @@ mod watched;
 
 use pyo3::prelude::*;
 
+// As that of the program, which is in here.
+#[global_allocator]
+static ALLOCATOR: fcdd::cli::Allocator = fcdd::cli::Allocator;
+
 #[pymodule]
 mod _native {
     use std::ffi::OsString;
@@ -28,6 +32,13 @@ mod _native {
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// Limits the memory, in bytes, that a call takes for image files while they are decoded; half of what is free unless it is called. A
+    /// file that takes more is refused.
+    #[pyfunction]
+    fn limit_image_memory(bytes: usize) {
+        fcdd::limit_image_memory(bytes);
+    }
 
     /// Runs the program `fcdd` with the words of its command line; returns its exit code.
     #[pyfunction]

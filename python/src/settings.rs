@@ -9,8 +9,8 @@ use pyo3::types::{PyBool, PyDict};
 
 use crate::errors::{raised, wrong};
 
-/// The settings of a dataset, or of a folder of images where none is named, with what is given. None is as if it were left out, and the
-/// underscore of `class_` is there for Python alone.
+/// The settings of a dataset, or of a folder of images where none is named, with what is given. None is as if it were left out; `class` is
+/// a word of the language, and the setting an argument `class_`.
 pub(crate) fn of(
     dataset: Option<&str>,
     data: Option<PathBuf>,
@@ -28,7 +28,8 @@ pub(crate) fn of(
         texts.push(("data".to_string(), unicode(data)?));
     }
     for (name, value) in given.into_iter().flatten().filter(|(_, value)| !value.is_none()) {
-        texts.push((name.extract::<String>()?.trim_end_matches('_').to_string(), text(&value)?));
+        let name: String = name.extract()?;
+        texts.push((if name == "class_" { "class".to_string() } else { name }, text(&value)?));
     }
     let texts: Vec<(&str, String)> = texts.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
     Settings::with(dataset, &texts).map_err(raised)

@@ -26,3 +26,9 @@ def test_its_errors_say_what_to_do(tmp_path):
     ended = fcdd_program("info", tmp_path / "missing")
     assert ended.returncode == 2 and "check the spelling" in ended.stderr
     assert fcdd_program("no-command").returncode == 2
+
+
+def test_a_job_script_starts_it(parts, tmp_path):
+    ended = fcdd_program("sweep", parts, "--seeds", "2", "--slurm", "--devices", "cpu", "--out", tmp_path / "sweep")
+    assert ended.returncode == 0, ended.stderr
+    assert str(Path(sys.executable).with_name("fcdd")) in (tmp_path / "sweep/slurm.sh").read_text()

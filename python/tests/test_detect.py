@@ -144,6 +144,15 @@ def test_arguments_that_cannot_work_are_refused(run):
             fcdd.Detector.load(run, **arguments)
 
 
+def test_images_are_refused_that_take_more_memory_than_they_may(detector, tmp_path):
+    Image.fromarray(np.zeros((1500, 1500, 3), np.uint8)).save(tmp_path / "large.jpg")
+    assert detector.detect(tmp_path / "large.jpg").verdict == "unusable"
+    fcdd.limit_image_memory(1 << 20)
+    with pytest.raises(fcdd.Error, match="large.jpg.*memory"):
+        detector.detect(tmp_path / "large.jpg")
+    fcdd.limit_image_memory(1 << 30)
+
+
 def test_errors_can_be_sent_between_processes():
     error = pickle.loads(pickle.dumps(fcdd.FileError("it is empty", "write it")))
     assert (type(error), error.problem, error.remedy) == (fcdd.FileError, "it is empty", "write it")

@@ -25,6 +25,7 @@ mod watch;
 mod weights;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -93,9 +94,11 @@ enum Outcome {
     Ended(u8),
 }
 
-/// Runs the program with the words of its command line, of which the first is its own name; returns its exit code.
+/// Runs the program with the words of its command line; returns its exit code. The first word is its own: the path that starts it where it is
+/// no executable of its own, as that of the Python package.
 pub fn main(words: Vec<OsString>) -> u8 {
-    match run(parse(words)) {
+    let program = words.first().map(PathBuf::from).unwrap_or_default();
+    match run(parse(words), &program) {
         Ok(Outcome::Fine) => 0,
         Ok(Outcome::Ended(code)) => code,
         Err(error) => {
@@ -120,7 +123,7 @@ fn parse(words: Vec<OsString>) -> Cli {
     cli.unwrap_or_else(|error| error.format(&mut program).exit())
 }
 
-fn run(cli: Cli) -> Result<Outcome> {
+fn run(cli: Cli, program: &Path) -> Result<Outcome> {
     limits::start(cli.threads)?;
     cli.memory.into_iter().for_each(limit_image_memory);
     match cli.command {
@@ -132,7 +135,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Calibrate(args) => calibrate::run(args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
-        Command::Sweep(args) => sweep::run(*args),
+        Command::Sweep(args) => sweep::run(*args, program),
         Command::Compare(args) => compare::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Verify(args) => verify::run(args),

@@ -7,8 +7,9 @@ use crate::files;
 use crate::run::report::quoted;
 use crate::run::sweep::plan::SweepPlan;
 
-/// Writes a job script into the sweep's folder and returns its path. Each task gets a GPU, or only cores.
-pub(super) fn write_slurm(plan: &SweepPlan, folder: &Path, gpu: bool) -> Result<PathBuf> {
+/// Writes a job script into the sweep's folder and returns its path. Each task gets a GPU, or only cores. It starts `program`, or this executable
+/// where that is no whole path.
+pub(super) fn write_slurm(program: &Path, plan: &SweepPlan, folder: &Path, gpu: bool) -> Result<PathBuf> {
     files::create_folder(folder)?;
     let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
     // In a comment of the script, what follows a line break would be a command.
@@ -16,7 +17,10 @@ pub(super) fn write_slurm(plan: &SweepPlan, folder: &Path, gpu: bool) -> Result<
         let problem = "has a line break or another control character in its name, which a job script cannot hold";
         return Err(Error::file(folder, problem, "choose another `out`"));
     }
-    let program = std::env::current_exe().map_err(Error::io("find", "the program"))?;
+    let program = match program.is_absolute() {
+        true => program.to_path_buf(),
+        false => std::env::current_exe().map_err(Error::io("find", "the program"))?,
+    };
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut words = plan.command(&text(&folder));
     words[0] = text(&program);

@@ -60,7 +60,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: Args) -> Result<Outcome> {
+pub(super) fn run(args: Args, program: &Path) -> Result<Outcome> {
     let Args { choices, classes, seeds, out, summary, shard, slurm, devices, jobs, json } = args;
     if let Some(folder) = summary {
         if !choices.is_empty() || !classes.is_empty() {
@@ -75,7 +75,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     check_place(&plan.settings, &out)?;
     check_kind(&out, Kind::Sweep, &[])?;
     if slurm {
-        let path = write_slurm(&plan, &out, devices != [DeviceChoice::Cpu])?;
+        let path = write_slurm(program, &plan, &out, devices != [DeviceChoice::Cpu])?;
         print_lines(&format!("submit it with: sbatch {}", quoted(&path.to_string_lossy())))?;
         return Ok(Outcome::Fine);
     }
