@@ -130,6 +130,11 @@ def _written(images: Images, folder: Path) -> Path:
                         "divide them by the largest value that the camera gives",
                     )
                 array = np.rint(array * 255).astype(np.uint8)
+            if array.dtype == np.uint16 and array.ndim == 3 and array.shape[2] > 1:
+                raise SettingError(
+                    "images in colour with samples of 16 bits, which Pillow does not write",
+                    "give the paths of their files, or samples of 8 bits",
+                )
             image = Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
         image.save(folder / f"{number:06}.png")
     return folder

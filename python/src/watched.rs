@@ -71,8 +71,8 @@ pub(crate) fn watched<T: Send>(
         }
     };
     let mut interrupted = None;
-    let done = thread::scope(|scope| {
-        let working = scope.spawn(move || work(&tell, stop));
+    let done = thread::scope(|scope| -> PyResult<_> {
+        let working = thread::Builder::new().spawn_scoped(scope, move || work(&tell, stop))?;
         loop {
             let waiting = &mut events;
             let event = py.detach(move || waiting.recv_timeout(INTERVAL));
@@ -86,8 +86,8 @@ pub(crate) fn watched<T: Send>(
                 interrupted.get_or_insert(error);
             }
         }
-        py.detach(|| working.join())
-    });
+        Ok(py.detach(|| working.join()))
+    })?;
     let done = done.unwrap_or_else(|panic| resume_unwind(panic));
     interrupted.map_or_else(|| done.map_err(raised), Err)
 }

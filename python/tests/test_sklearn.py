@@ -76,6 +76,8 @@ def test_parameters_are_the_settings(fitted, files):
         FCDD(image_fit="tile:1000000,5", **SMALL).fit(files)
     with pytest.raises(fcdd.SettingError):
         FCDD(**SMALL).fit(np.full((8, 32, 32), 2.0))
+    with pytest.raises(fcdd.SettingError, match="paths of their files"):
+        FCDD(**SMALL).fit(np.zeros((8, 32, 32, 3), np.uint16))
 
 
 def test_it_ends_a_pipeline_and_is_pickled(fitted, arrays):
