@@ -140,6 +140,13 @@ impl Scratch {
         bytes[8 + head..].to_vec()
     }
 
+    /// Whether a run's state is of an epoch that was begun, whose losses so far it holds.
+    #[cfg(unix)]
+    pub fn was_stopped_within_an_epoch(&self, run: &str) -> bool {
+        let state = fs::read(self.path(run).join("state.safetensors"));
+        state.is_ok_and(|state| String::from_utf8_lossy(&state[..4000.min(state.len())]).contains("\"losses\""))
+    }
+
     /// Trains the smallest net on the small data with more flags.
     pub fn train(&self, flags: &str) -> Ran {
         let base = "train fmnist --data data --class 0 --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin";
