@@ -181,6 +181,10 @@ impl Error {
 
 /// What to do about what the system refuses, where that is obvious.
 fn obvious_remedy(source: &io::Error) -> Option<&'static str> {
+    #[cfg(unix)]
+    if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+        return Some("allow more open files (`ulimit -n`)");
+    }
     match source.kind() {
         io::ErrorKind::NotFound => Some("check the spelling of the path"),
         io::ErrorKind::PermissionDenied => Some("check its permissions"),
@@ -215,6 +219,11 @@ mod tests {
             Some("check its permissions"),
         );
         says(io(io::ErrorKind::TimedOut), "cannot read a.png: timed out", None);
+        #[cfg(unix)]
+        assert!(
+            obvious_remedy(&io::Error::from_raw_os_error(libc::EMFILE))
+                .is_some_and(|remedy| remedy.contains("ulimit -n"))
+        );
         says(Error::internal("two; three"), "two; three", Some("please report this as a bug"));
         let step = CudaError::Step { step: "conv1".into(), source: Box::new(CudaError::NoBf16) };
         let problem = "step conv1: bf16 needs tensor cores of compute capability 8.0 or newer, which this GPU lacks";

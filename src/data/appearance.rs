@@ -276,12 +276,13 @@ impl InputCheck {
 
     /// Fails unless images can be checked by it: for values that come from a file.
     pub(crate) fn check(&self) -> Result<()> {
-        let InputCheck { false_alarm_rate, bits, bounds, .. } = self;
+        let InputCheck { images, false_alarm_rate, bits, bounds } = self;
         let are_bounds = |bounds: &Bounds| {
             let [low, high] = [bounds.low, bounds.high].map(|end| bounds.property.scaled(end));
             low.is_finite() && high.is_finite() && low < high
         };
-        if *false_alarm_rate > 0.0
+        if *images >= FEWEST
+            && *false_alarm_rate > 0.0
             && *false_alarm_rate < 1.0
             && bits.fewest <= bits.most
             && bits.most <= 16
@@ -289,7 +290,10 @@ impl InputCheck {
         {
             return Ok(());
         }
-        Err(Error::setting("the bounds of what images may look like are none", "the file was changed"))
+        Err(Error::setting(
+            "what images may look like is told by no bounds, or by too few images",
+            "the file was changed",
+        ))
     }
 }
 

@@ -153,6 +153,9 @@ pub(crate) fn known_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Ve
 /// The folder or file that the set is read from.
 fn root(kind: DatasetKind, data: Option<&Path>) -> Result<PathBuf> {
     match data {
+        Some(path) if path.as_os_str().is_empty() => {
+            Err(Error::setting("`data` is an empty name", "name the folder that holds the data with `data` DIR"))
+        }
         Some(path) if path.is_dir() || (path.is_file() && kind.may_be_file) => Ok(path.to_path_buf()),
         Some(path) if path.is_file() => Err(Error::file(path, "is a file", "name the folder that holds the data")),
         Some(path) => Err(Error::file(
@@ -253,6 +256,7 @@ mod tests {
             assert!(message.contains(words), "{message}");
         };
         says(FMNIST, Some("/no/such/folder"), "/no/such/folder: no such data folder");
+        says(FMNIST, Some(""), "`data` is an empty name");
         says(MNIST, None, "`data` DIR");
         says(FMNIST, Some(file!()), "is a file");
     }

@@ -92,8 +92,8 @@ impl Calibration {
     pub(crate) fn check(&self) -> Result<()> {
         let changed = |problem: &str| Err(Error::setting(problem.to_string(), "the file was changed"));
         let Calibration { scores, false_positive_rate, interval, pixel_threshold, .. } = self;
-        if scores.is_empty() || scores.iter().any(|score| !score.is_finite()) || !scores.is_sorted() {
-            return changed("the scores that it was calibrated on are no rising numbers");
+        if scores.is_empty() || scores.iter().any(|score| !score.is_finite() || *score < 0.0) || !scores.is_sorted() {
+            return changed("the scores that it was calibrated on are no rising numbers from 0");
         }
         let promised = |rate: f64| rate <= MOST_RATE && conformal::place(scores.len(), rate).is_some();
         if false_positive_rate.is_some_and(|rate| !promised(rate)) {

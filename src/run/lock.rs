@@ -212,19 +212,21 @@ fn claim(folder: &Path, made: Vec<PathBuf>) -> Result<Claim> {
         {
             return Ok(Claim::Theirs(Some(holder)));
         }
+        // Where it cannot be written, as on a full disk, it goes again, and the folders that were made for it.
+        let mut lock = FolderLock { folder: folder.to_path_buf(), made, file, heart: None };
         failpoint!("lock");
-        file.set_len(0).and_then(|()| this.write(&file)).map_err(failed())?;
+        lock.file.set_len(0).and_then(|()| this.write(&lock.file)).map_err(failed())?;
         failpoint!("locked");
         let (stop, stopped) = mpsc::channel();
-        let beating = file.try_clone().map_err(failed())?;
+        let beating = lock.file.try_clone().map_err(failed())?;
         // Without this thread the lock holds all the same, on this machine.
         let heart = thread::Builder::new().spawn(move || {
             while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
                 let _ = this.write(&beating); // of a full disk nothing is lost but the sign of life
             }
         });
-        let folder = folder.to_path_buf();
-        return Ok(Claim::Ours(FolderLock { folder, made, file, heart: heart.ok().map(|heart| (stop, heart)) }));
+        lock.heart = heart.ok().map(|heart| (stop, heart));
+        return Ok(Claim::Ours(lock));
     }
     Err(Error::file(folder, "is removed again whenever it is to be locked", "name a folder that is there and stays"))
 }

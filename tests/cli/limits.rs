@@ -79,6 +79,10 @@ fn a_limit_of_file_sizes_is_an_error() {
     let ran = scratch.run_with_file_limit(4, &format!("train {train} --epochs 1 --out run"));
     ran.expect_error(&["run", "too large"]);
     assert!(!scratch.path("run/.fcdd.lock").exists());
+    // Where not even the lock can be written, nothing is left of the folders that were made for it.
+    let ran = scratch.run_with_file_limit(0, &format!("train {train} --epochs 1 --out deep/run"));
+    ran.expect_error(&["cannot lock deep/run/.fcdd.lock", "too large"]);
+    assert!(!scratch.path("deep").exists());
 }
 
 /// Files that do not fit are told of, and those that are there are whole: small images too, whose last bytes are written at the end, and

@@ -138,8 +138,11 @@ impl ImageFile {
                 memory::in_words(image.bytes()),
                 memory::in_words(memory::for_images()),
             );
-            let remedy = "save it as a PNG without interlacing, which is read row by row, or allow more";
-            return Err(image.source.too_large(problem, remedy));
+            let is_whole = head.decoder_bytes >= head.len();
+            let by_rows =
+                if is_whole { "save it as a PNG without interlacing, which is read row by row, or " } else { "" };
+            let remedy = format!("{by_rows}allow more");
+            return Err(image.source.too_large(problem, &remedy));
         }
         Ok(image)
     }

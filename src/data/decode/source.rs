@@ -58,6 +58,8 @@ impl ImageBytes {
     /// The error of what cannot be read as an image.
     pub(super) fn unreadable(&self, why: &str) -> Error {
         let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+        // Words of decoders about themselves.
+        let why = why.replace("[strict-mode]: ", "").replace("failed to fill whole buffer", "it is cut short");
         let remedy = match self {
             ImageBytes::File(_) => "give a whole PNG, JPEG, BMP, TIFF, WebP or PNM file, or remove this one",
             ImageBytes::Memory(_) => "give a whole PNG, JPEG, BMP, TIFF, WebP or PNM file",

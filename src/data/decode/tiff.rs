@@ -46,7 +46,7 @@ pub(super) fn open(file: BufReader<Stream>, len: u64, source: &ImageBytes) -> Op
         ColorType::Gray(bits) if is(SampleFormat::IEEEFP) => {
             return Err(format!("a TIFF of {bits}-bit floating-point samples; save it with 8 or 16 bits"));
         }
-        other => return Err(format!("a TIFF of {other:?}; save it as grey or RGB of 8 or 16 bits")),
+        other => return Err(format!("a TIFF of {}; save it as grey or RGB of 8 or 16 bits", in_words(other))),
     };
     let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(|e| e.to_string())?;
     let planes = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(|e| e.to_string())?;
@@ -80,6 +80,16 @@ pub(super) fn open(file: BufReader<Stream>, len: u64, source: &ImageBytes) -> Op
         decoder_bytes: band.saturating_mul(2).saturating_add(chunks.bytes()),
     };
     Ok((head, Box::new(Tiff { decoder, chunks, height, width, per_pixel })))
+}
+
+/// What pixels are made of, where that cannot be read.
+fn in_words(color: ColorType) -> String {
+    match color {
+        ColorType::Gray(bits) => format!("{bits}-bit grey"),
+        ColorType::GrayA(bits) => format!("{bits}-bit grey and transparency"),
+        ColorType::Multiband { bit_depth, num_samples } => format!("{num_samples} bands of {bit_depth} bits"),
+        other => format!("{}-bit {}", other.bit_depth(), format!("{other:?}").split('(').next().unwrap_or_default()),
+    }
 }
 
 /// Where a chunk lies in its band, in samples: its rows are `width` long, and begin at `left` in those of the band, which are `row` long.

@@ -91,7 +91,7 @@ fn kinds_of_tiff_that_have_no_grey_or_colour_are_named() {
         (32, 1, 3, None, "32-bit floating-point samples; save it with 8 or 16 bits"),
         (16, 1, 2, None, "signed samples"),
         (8, 3, 1, Some(vec![0; 768]), "a palette; save it as grey or RGB"),
-        (64, 1, 1, None, "save it as grey or RGB of 8 or 16 bits"),
+        (64, 1, 1, None, "a TIFF of 64-bit grey; save it as grey or RGB of 8 or 16 bits"),
     ] {
         let (bits, meaning, format) = ([bits], [meaning], [format]);
         let mut tags = head(&bits, &meaning, &[1]);
@@ -110,8 +110,8 @@ fn tiffs_that_would_be_read_wrongly_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image.tif");
     for (bits, meaning, compression, words) in [
-        (&[32; 3][..], 2, 1, "RGB(32)"),
-        (&[32; 4], 2, 1, "RGBA(32)"),
+        (&[32; 3][..], 2, 1, "a TIFF of 32-bit RGB;"),
+        (&[32; 4], 2, 1, "a TIFF of 32-bit RGBA;"),
         (&[8; 2], 1, 7, "grey and transparency in JPEG"),
     ] {
         let (meaning, samples, compression) = ([meaning], [bits.len() as u32], [compression]);
