@@ -83,7 +83,7 @@ fn in_plain_words(why: &str) -> String {
         ("The image format could not be determined", "it is no image of a known format"),
         (
             "no lzw end code found",
-            "its LZW data cannot be decoded: they have no end code where one is expected; save it with deflate or without compression",
+            "its LZW data end otherwise than the decoder takes them; save it with deflate or without compression",
         ),
     ];
     let why = why.split_whitespace().collect::<Vec<_>>().join(" ").replace("[strict-mode]: ", "");
