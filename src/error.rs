@@ -163,6 +163,18 @@ impl Error {
         }
     }
 
+    /// Whether the process lacked open files or memory: another call may do what failed.
+    pub(crate) fn is_of_the_process(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Error::Io { source, .. } => {
+                matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+            }
+            Error::OutOfMemory { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether a disk was full, so that nothing more can be written.
     pub(crate) fn is_full(&self) -> bool {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
@@ -185,6 +197,10 @@ fn obvious_remedy(source: &io::Error) -> Option<&'static str> {
     if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
         return Some("allow more open files (`ulimit -n`)");
     }
+    #[cfg(unix)]
+    if source.raw_os_error() == Some(libc::ELOOP) {
+        return Some("mend the links, which lead in a circle");
+    }
     match source.kind() {
         io::ErrorKind::NotFound => Some("check the spelling of the path"),
         io::ErrorKind::PermissionDenied => Some("check its permissions"),
@@ -194,6 +210,7 @@ fn obvious_remedy(source: &io::Error) -> Option<&'static str> {
             Some("a file stands where a folder is needed: move it away, or name another folder")
         }
         io::ErrorKind::IsADirectory => Some("name a file, not a folder"),
+        io::ErrorKind::InvalidFilename => Some("choose a shorter name"),
         _ => None,
     }
 }

@@ -199,7 +199,7 @@ pub(super) fn stop_flag() -> Result<Arc<Stop>> {
                 std::thread::sleep(Duration::from_millis(20));
             }
             std::thread::sleep(PATIENCE);
-            end("stopped; the training is saved, and its model will be made when it goes on");
+            end("stopped; the training is saved, to go on with");
         };
         // Where the system refuses it, the run ends by itself once it is saved, if later.
         let _ = std::thread::Builder::new().spawn(wait);

@@ -4,19 +4,21 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::run::output::resolved;
 use crate::run::report::quoted;
 use crate::run::sweep::plan::SweepPlan;
 
 /// Writes a job script into the sweep's folder and returns its path. Each task gets a GPU, or only cores. It starts `program`, or this executable
 /// where that is no whole path.
 pub(super) fn write_slurm(program: &Path, plan: &SweepPlan, folder: &Path, gpu: bool) -> Result<PathBuf> {
-    files::create_folder(folder)?;
-    let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
+    let folder = &resolved(folder);
     // In a comment of the script, what follows a line break would be a command.
     if folder.to_string_lossy().contains(char::is_control) {
         let problem = "has a line break or another control character in its name, which a job script cannot hold";
         return Err(Error::file(folder, problem, "choose another `out`"));
     }
+    files::create_folder(folder)?;
+    let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
     let program = match program.is_absolute() {
         true => program.to_path_buf(),
         false => std::env::current_exe().map_err(Error::io("find", "the program"))?,

@@ -93,7 +93,7 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     let levels = match query.learns_levels {
         true => {
             let good: Vec<&PathBuf> = listed.iter().filter(is_normal).map(|image| &image.path).collect();
-            let used = samples_used(&good);
+            let used = samples_used(&good)?;
             differing_depths = notes::differing_depths(&used);
             Levels::over(&used)
         }
@@ -132,10 +132,11 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     })
 }
 
-/// Which of 16-bit samples images use, of which `LOOKED_AT` are read; None of those of 8 bits. A file that cannot be read says nothing.
-fn samples_used(files: &[&PathBuf]) -> Vec<Option<SamplesUsed>> {
+/// Which of 16-bit samples images use, of which `LOOKED_AT` are read; None of those of 8 bits. A file that holds no image says nothing.
+fn samples_used(files: &[&PathBuf]) -> Result<Vec<Option<SamplesUsed>>> {
     let looked_at = spread(files.len(), LOOKED_AT).into_iter().map(|i| (files[i], ()));
-    each_file(looked_at, |file, ()| file?.samples_used()).into_iter().flatten().collect()
+    let used = each_file(looked_at, |file, ()| file?.samples_used());
+    used.into_iter().filter(|used| !used.as_ref().is_err_and(|error| !error.is_of_the_process())).collect()
 }
 
 /// The raw images of image files: decoded in parallel and held in memory, or left in their files where they are too many to hold; of
@@ -179,23 +180,25 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     kept_of(store, results, broken)
 }
 
-/// The images that could be read, where others could not.
+/// The images that could be read, where others could not. What failed for lack of open files or memory says nothing of its image, and is an error.
 fn kept_of(store: ImageSource, results: Vec<Result<Original>>, broken: Broken) -> Result<Read> {
     let all = results.len();
     let (mut kept, mut originals, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    let leaves_out = broken != Broken::Refused;
     for (i, result) in results.into_iter().enumerate() {
         match result {
             Ok(original) => {
                 kept.push(i);
                 originals.push(original);
             }
+            Err(error) if leaves_out && error.is_of_the_process() => return Err(error),
             Err(error) => unreadable.push(error),
         }
     }
     let bad = unreadable.len();
     let skipped = match unreadable.into_iter().next() {
         None => return Ok(Read { images: store, kept, originals, skipped: None }),
-        Some(first) if broken != Broken::Refused => {
+        Some(first) if leaves_out => {
             format!("skipped {bad} of {all} images, which cannot be read, the first: {first}")
         }
         Some(Error::File { path, problem, remedy }) => {

@@ -392,8 +392,9 @@ impl Files {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
-            // One that could be read before has changed since.
-            let Some(replaced) = self.replaced.as_ref().filter(|_| file.hash.get().is_none()) else {
+            // One that could be read before has changed since; what the process lacked says nothing of a file.
+            let is_broken = file.hash.get().is_none() && !error.is_of_the_process();
+            let Some(replaced) = self.replaced.as_ref().filter(|_| is_broken) else {
                 return Err(error);
             };
             if !file.broken.swap(true, Ordering::Relaxed) {

@@ -1,5 +1,7 @@
 //! One self-contained page: styles, images and plots within it, no scripts, no network. All text is escaped by [`maud`].
 
+use std::io::Read;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
@@ -25,6 +27,16 @@ pub(crate) fn page(title: &str, lead: &Markup, sections: &[Markup]) -> String {
         }
     };
     page.into_string()
+}
+
+/// How pages begin, whatever they are about.
+const BEGIN: &str = "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+    <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>";
+
+/// Whether a file is such a page.
+pub(crate) fn is_page(file: impl Read) -> bool {
+    let mut begin = Vec::new();
+    file.take(BEGIN.len() as u64).read_to_end(&mut begin).is_ok() && begin == BEGIN.as_bytes()
 }
 
 /// A part of the page under a heading.

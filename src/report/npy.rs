@@ -1,6 +1,7 @@
 //! NumPy's file format for arrays (`.npy`, version 1.0).
 
-use std::io::{BufWriter, IntoInnerError, Write};
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -22,30 +23,32 @@ pub(crate) fn save_npy(path: &Path, shape: &[usize], values: &[f32]) -> Result<(
 /// Such an array that is written part by part: whole or not at all.
 pub(crate) struct NpyFile {
     path: PathBuf,
-    unfinished: BufWriter<NamedTempFile>,
+    unfinished: NamedTempFile,
+    /// The same file: by itself, the wrapper adds its own name to errors.
+    written: BufWriter<File>,
 }
 
 impl NpyFile {
     /// Begins one of a shape.
     pub(crate) fn begin(path: &Path, shape: &[usize]) -> Result<NpyFile> {
         let begin = || {
-            let mut unfinished = BufWriter::new(files::begin(path)?);
-            unfinished.write_all(&head(shape))?;
-            Ok(unfinished)
+            let unfinished = files::begin(path)?;
+            let mut written = BufWriter::new(unfinished.as_file().try_clone()?);
+            written.write_all(&head(shape))?;
+            Ok(NpyFile { path: path.to_path_buf(), unfinished, written })
         };
-        begin().map(|unfinished| NpyFile { path: path.to_path_buf(), unfinished }).map_err(Error::io("write", path))
+        begin().map_err(Error::io("write", path))
     }
 
     /// Adds the next values.
     pub(crate) fn push(&mut self, values: &[f32]) -> Result<()> {
-        self.unfinished.write_all(&bytes_of(values)).map_err(Error::io("write", &self.path))
+        self.written.write_all(&bytes_of(values)).map_err(Error::io("write", &self.path))
     }
 
     /// Ends it, once all values are there.
     pub(crate) fn finish(self) -> Result<()> {
-        let NpyFile { path, unfinished } = self;
-        let written = unfinished.into_inner().map_err(IntoInnerError::into_error);
-        written.and_then(|file| files::keep(file, &path)).map_err(Error::io("write", path))
+        let NpyFile { path, unfinished, mut written } = self;
+        written.flush().and_then(|()| files::keep(unfinished, &path)).map_err(Error::io("write", path))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A run's folder and the files in it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -51,7 +52,7 @@ pub(crate) const PAPER: &str = "paper.png";
 pub(crate) const CHOSEN: &str = "chosen.png";
 
 /// All of these: what a run's folder may hold of the program's.
-const FILES: [&str; 19] = [
+pub(crate) const FILES: [&str; 19] = [
     REPORT,
     CONFIG,
     HISTORY,
@@ -89,8 +90,12 @@ impl RunDirectory {
     /// A new run in a folder, which must not hold one yet; one that ended before there was anything to keep does not count.
     pub(crate) fn create(lock: FolderLock) -> Result<RunDirectory> {
         let path = lock.folder();
-        if path.join(CONFIG).exists() && [STATE, MODEL].iter().any(|name| path.join(name).exists()) {
-            return Err(Error::file(path, "already holds a run", "continue it with `resume`, or choose another `out`"));
+        if let Some(name) = [STATE, MODEL].into_iter().find(|name| path.join(name).exists()) {
+            return Err(match path.join(CONFIG).exists() {
+                true => Error::file(path, "already holds a run", "continue it with `resume`, or choose another `out`"),
+                // Imported, or copied by itself.
+                false => Error::file(path, format!("already holds a {name}"), "choose another `out`, or move it away"),
+            });
         }
         files::remove_unfinished(path)?;
         Ok(RunDirectory { path: path.to_path_buf(), lock: Some(lock) })
@@ -117,11 +122,16 @@ impl RunDirectory {
 
     /// An existing run to read.
     pub(crate) fn open(path: &Path) -> Result<RunDirectory> {
-        if path.join(CONFIG).is_file() {
-            return Ok(RunDirectory { path: path.to_path_buf(), lock: None });
+        match files::open(&path.join(CONFIG)) {
+            Ok(_) => Ok(RunDirectory { path: path.to_path_buf(), lock: None }),
+            Err(Error::Io { source, .. })
+                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                let remedy = "name the folder of a run";
+                Err(Error::file(path, format!("is not the folder of a run: it has no {CONFIG}"), remedy))
+            }
+            Err(error) => Err(error),
         }
-        let remedy = "name the folder of a run";
-        Err(Error::file(path, format!("is not the folder of a run: it has no {CONFIG}"), remedy))
     }
 
     /// The folder.

@@ -6,13 +6,24 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
-use super::directory::{CONFIG, EVALUATION, OF_TEST, REGIONS, SCORES};
+use super::directory::{CONFIG, EVALUATION, FILES, HISTORY, OF_TEST, PIXEL_ROC, REGIONS, REPORT, ROC, SCORES};
 use crate::data::folder::OF_PREDICTIONS;
 use crate::files;
+use crate::report::html;
 
 /// Heatmaps of several models, and the table of their figures.
 pub(crate) const SHEET: &str = "compare.png";
 pub(crate) const TABLE: &str = "compare.csv";
+
+/// Columns that tables have, whatever the version: what has others is none of ours.
+const COLUMNS: [(&str, &[&str]); 6] = [
+    (SCORES, &["image", "score"]),
+    (REGIONS, &["image", "region"]),
+    (TABLE, &["run", "net"]),
+    (HISTORY, &["epoch"]),
+    (ROC, &["false_positive_rate", "true_positive_rate"]),
+    (PIXEL_ROC, &["false_positive_rate", "true_positive_rate"]),
+];
 
 /// The plan of a sweep.
 pub(crate) const PLAN: &str = "sweep.json";
@@ -71,10 +82,20 @@ impl Kind {
             // That of a watch is a part of it.
             Kind::Predict => Some(SCORES).filter(|_| is_of_predictions(folder) && !is_there(&WATCH)),
             Kind::Watch => Some(WATCH).filter(is_there),
-            Kind::Compare => [TABLE, SHEET].into_iter().find(is_there),
+            Kind::Compare => [TABLE, SHEET].into_iter().find(|name| is_there(name) && !is_foreign(folder, name)),
             Kind::Sweep => Some(PLAN).filter(is_there),
             Kind::Demo => Some(DEMO).filter(is_there),
         }
+    }
+
+    /// A file that has the name of such a result and is of another program, where no file tells of results.
+    pub(crate) fn foreign_in(self, folder: &Path) -> Option<&'static str> {
+        let names = match self {
+            Kind::Train => &FILES,
+            Kind::Sweep | Kind::Demo => &[REPORT][..],
+            Kind::Evaluate | Kind::Predict | Kind::Watch | Kind::Compare => self.names(),
+        };
+        names.iter().copied().find(|name| is_foreign(folder, name))
     }
 
     /// Names of results that take the place of earlier ones.
@@ -109,9 +130,28 @@ impl Kind {
     }
 }
 
+/// A table in a folder.
+fn table(folder: &Path, name: &str) -> Option<csv::Reader<File>> {
+    files::open(&folder.join(name)).ok().map(csv::Reader::from_reader)
+}
+
 /// The table of scores in a folder.
 fn scores(folder: &Path) -> Option<csv::Reader<File>> {
-    files::open(&folder.join(SCORES)).ok().map(csv::Reader::from_reader)
+    table(folder, SCORES)
+}
+
+/// Whether a file in a folder has the name of a table or page of ours, and is none. A table without any columns is one of ours that was
+/// begun; of images there is no telling.
+fn is_foreign(folder: &Path, name: &str) -> bool {
+    if name == REPORT {
+        return files::open(&folder.join(name)).is_ok_and(|page| !html::is_page(page));
+    }
+    let Some((_, own)) = COLUMNS.iter().find(|(table, _)| *table == name) else { return false };
+    let Some(mut table) = table(folder, name) else { return false };
+    let is_own = |columns: &csv::StringRecord| {
+        columns.is_empty() || own.iter().all(|own| columns.iter().any(|column| column == *own))
+    };
+    !table.headers().is_ok_and(is_own)
 }
 
 /// Whether it is one of predict.
@@ -145,6 +185,7 @@ mod tests {
         assert_eq!(told(&["config.json", "evaluation.json", "scores.csv"]), [Kind::Train]);
         assert_eq!(told(&["evaluation.json", "scores.csv"]), [Kind::Evaluate]);
         assert_eq!(told(&["compare.png"]), [Kind::Compare]);
+        assert_eq!(told(&["compare.csv"]), [], "of other columns");
         assert_eq!(told(&["sweep.json", "report.html"]), [Kind::Sweep]);
         assert_eq!(told(&["demo.json", "overview.png"]), [Kind::Demo]);
     }

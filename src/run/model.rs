@@ -268,7 +268,13 @@ impl Model {
             ));
         }
         meta.check().map_err(|e| Error::file(&path, format!("its metadata cannot be used ({e})"), REMEDY))?;
-        let weights = file.weights(&meta.settings.arch()?)?;
+        let arch = meta.settings.arch()?;
+        let weights = file.weights(&arch)?;
+        // Such as biases, where the card was changed to say that there are none.
+        if let Some(name) = checkpoint::foreign(&arch, &file) {
+            let problem = format!("has a tensor '{}', which the net of its metadata does not have", escaped(name));
+            return Err(Error::file(&path, problem, REMEDY));
+        }
         Ok(Model { meta, weights })
     }
 

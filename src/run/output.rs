@@ -193,7 +193,8 @@ impl Journal {
     }
 }
 
-/// Fails where a folder, or what is unfinished beside it, holds results of other subcommands than its own and those that may lie `beside`.
+/// Fails where a folder, or what is unfinished beside it, holds results of other subcommands than its own and those that may lie `beside`, or
+/// files of other programs that results would replace.
 pub(crate) fn check_kind(out: &Path, own: Kind, beside: &[Kind]) -> Result<()> {
     let partial = partial(out)?;
     let finished = Kind::VARIANTS.iter().filter_map(|&kind| Some((kind, out.join(kind.told_by(out)?))));
@@ -201,7 +202,15 @@ pub(crate) fn check_kind(out: &Path, own: Kind, beside: &[Kind]) -> Result<()> {
         Journal::of(folder, out).map(|journal| journal.map(|journal| (journal.kind, folder.join(JOURNAL))))
     });
     let [here, there] = unfinished;
-    match finished.chain(here?).chain(there?).find(|(kind, _)| *kind != own && !beside.contains(kind)) {
+    let results: Vec<(Kind, PathBuf)> = finished.chain(here?).chain(there?).collect();
+    // Results beside tell whose such a file is, though it was changed.
+    if results.is_empty()
+        && let Some(name) = own.foreign_in(out)
+    {
+        let problem = format!("is no result of {}, and one of this name would replace it", own.word());
+        return Err(Error::file(out.join(name), problem, "move it away, or choose another folder for `out`"));
+    }
+    match results.into_iter().find(|(kind, _)| *kind != own && !beside.contains(kind)) {
         Some((kind, file)) => {
             let problem =
                 format!("belongs to results of {}, and those of {} would mix with them", kind.word(), own.word());
@@ -404,7 +413,7 @@ mod tests {
         let other = begin(&out, "y");
         assert!(!other.resumed && other.place().ends_with("out.partial"));
         write(partial.join(C), "new");
-        write(partial.join("scores.csv"), "a row");
+        write(partial.join("scores.csv"), "image,score\n");
         drop(other);
         write(partial.join(".fcdd-x1"), "cut short");
         assert!(begin(&out, "y").resumed && !partial.join(".fcdd-x1").exists());
@@ -417,7 +426,7 @@ mod tests {
         discard(&partial, &out).unwrap();
         assert!(!partial.exists());
         // What is not ours is not removed.
-        write(out.join("scores.csv"), "old");
+        write(out.join("scores.csv"), "heatmap\n");
         write(partial.join("theirs"), "");
         let refused = Output::begin(&out, Kind::Predict, &[], Some("z".into()), Vec::new()).err().unwrap().to_string();
         assert!(refused.contains("out.partial") && refused.contains("move it away"), "{refused}");

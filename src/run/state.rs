@@ -126,6 +126,9 @@ impl State {
             Ok(Weights { params: read("best_params")?, stats: read("best_stats")?, batches })
         };
         let best = header.best_batches.map(of_best).transpose()?;
+        if ![Some(&weights), best.as_ref()].into_iter().flatten().all(Weights::are_finite) {
+            return Err(broken("holds weights that are no numbers".into()));
+        }
         if best.is_some() != header.history.iter().any(|epoch| epoch.separation.is_some()) {
             return Err(broken("does not hold the weights of the best epoch of its history".into()));
         }

@@ -361,7 +361,13 @@ fn take(network: &mut Network<f32>, batch: &Batch) -> Result<()> {
 }
 
 fn diverged(settings: &Settings, problem: String) -> Error {
-    Error::Numeric { problem, remedy: format!("train with a lower `lr` than {}", settings.lr) }
+    let Settings { lr, weight_decay, .. } = settings;
+    // So much takes away what there is.
+    let remedy = match *weight_decay >= 1.0 {
+        true => format!("train with less `weight_decay` than {weight_decay}"),
+        false => format!("train with a lower `lr` than {lr}"),
+    };
+    Error::Numeric { problem, remedy }
 }
 
 /// Makes the GPU draw the network's batches: of the whole set in its memory, or of what is staged where the set is not held. If there

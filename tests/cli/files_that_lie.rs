@@ -112,6 +112,7 @@ fn changed_files_of_a_run_are_refused() {
     for (from, to, shown) in [
         (r#"\"unjudged\":[]"#, r#"\"unjudged\":[\"../a\"]"#, "../a"),
         (r#"\"unjudged\":[]"#, r#"\"unjudged\":[\"a\\nb\"]"#, "no name of a test image"),
+        (r#"\"bias\":true"#, r#"\"bias\":false"#, "which the net of its metadata does not have"),
         (r#"\"best_of\":null"#, r#"\"best_of\":0"#, "the best, epoch 1, of 0"),
     ] {
         let head = u64::from_le_bytes(model[..8].try_into().unwrap()) as usize;
@@ -129,6 +130,11 @@ fn changed_files_of_a_run_are_refused() {
     assert!(!ran.stderr().contains("--side"), "{}", ran.stderr());
     scratch.write("run/config.json", config.replace("\"side\": 28", "\"side\": -3").as_bytes());
     scratch.run("train --resume run").expect_error(&["config.json", "side: invalid value: integer '-3'"]);
+    // What stands in its place is told.
+    fs::remove_file(scratch.path("run/config.json")).unwrap();
+    fs::create_dir(scratch.path("run/config.json")).unwrap();
+    scratch.run("train --resume run").expect_error(&["run/config.json: not a regular file"]);
+    fs::remove_dir(scratch.path("run/config.json")).unwrap();
     // A key is no flag.
     scratch.write("run/config.json", config.replace("\"epochs\"", "\"epoch\"").as_bytes());
     scratch.run("train --resume run").expect_error(&["config.json", "missing field 'epochs'"]);

@@ -106,6 +106,31 @@ fn files_within_a_limit_are_whole_and_others_are_told() {
     assert!(table.ends_with('\n') && table.lines().count() > 1, "{table}");
 }
 
+/// What fails for lack of open files or memory says nothing of an image: none is left out for it.
+#[test]
+fn what_the_process_lacks_is_no_fault_of_images() {
+    let scratch = Scratch::new().with_run();
+    for i in 0..100 {
+        scratch.write(&format!("images/{i:02}.png"), &png(40, 30 + i));
+    }
+    let with_files = |most: usize, words: &str| {
+        let script = format!("ulimit -n {most}; exec {} {words} --device cpu", env!("CARGO_BIN_EXE_fcdd"));
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).env("RAYON_NUM_THREADS", "4").current_dir(scratch.path(""));
+        Ran(command.output().unwrap())
+    };
+    let model = fs::read(scratch.path("run/model.safetensors")).unwrap();
+    let calibrate = "calibrate run --good images --skip-broken";
+    with_files(10, calibrate).expect_error(&["images/", "ulimit -n"]);
+    scratch.write("images/vast.png", &vast_png(12_000, true));
+    scratch.run(&format!("{calibrate} --memory 100M --device cpu")).expect_error(&["vast.png", "to decode"]);
+    assert!(fs::read(scratch.path("run/model.safetensors")).unwrap() == model);
+    // As many are open at a time as the threads need, not all.
+    fs::remove_file(scratch.path("images/vast.png")).unwrap();
+    let train = "train images --net FCDD_CNN32_S --side 32 --batch 8 --epochs 1 --out of_images";
+    with_files(60, train).expect_success();
+}
+
 /// Threads do not keep what they have freed for themselves: 32 of them would reserve 64 MiB of addresses each.
 #[cfg(target_env = "gnu")]
 #[test]

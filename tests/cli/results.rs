@@ -42,6 +42,42 @@ fn the_roc_table_has_the_area_of_the_figures() {
     assert!((area - evaluation["image_auroc"].as_f64().unwrap()).abs() < 1e-9, "{area}");
 }
 
+/// Where no file tells of results, those of other programs have names of ours by chance.
+#[test]
+fn files_of_other_programs_are_not_replaced() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("images/a.png", &png(28, 28));
+    let page = fs::read(scratch.path("run/report.html")).unwrap();
+    let train =
+        "train fmnist --data data --class 0 --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin --epochs 1";
+    for (words, name) in [
+        ("predict run images", "scores.csv"),
+        ("predict run images", "regions.csv"),
+        ("evaluate run", "scores.csv"),
+        ("evaluate run", "roc.csv"),
+        ("evaluate run", "report.html"),
+        ("compare run run", "compare.csv"),
+        (train, "history.csv"),
+        (train, "report.html"),
+        (train, "model.safetensors"),
+        (train, "state.safetensors"),
+    ] {
+        scratch.write(&format!("out/{name}"), b"<html>name,town\nAnn,Bern\n");
+        let ran = scratch.run(&format!("{words} --out out --device cpu"));
+        ran.expect_error(&[name, "move it away"]);
+        assert_eq!(scratch.files("out"), [name], "{words}");
+        assert_eq!(fs::read(scratch.path("out").join(name)).unwrap(), b"<html>name,town\nAnn,Bern\n");
+        fs::remove_file(scratch.path("out").join(name)).unwrap();
+    }
+    // What an earlier version left, or was left over, is ours.
+    scratch.write("out/report.html", &page);
+    scratch.write("out/scores.csv", b"image,label,score\n");
+    scratch.run("evaluate run --out out --device cpu").expect_success();
+    // Beside results, what was changed is still one of them.
+    scratch.write("out/scores.csv", b"image;label;score\n");
+    scratch.run("evaluate run --out out --device cpu").expect_success();
+}
+
 #[test]
 fn the_folder_is_of_one_test() {
     let scratch = Scratch::new().with_run();

@@ -8,6 +8,7 @@ use zune_jpeg::zune_core::bytestream::{ZByteReaderTrait, ZCursor};
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use super::fault::Fault;
 use super::jpeg_bits::DAMAGED;
 use super::jpeg_scans;
 use super::source::{ImageBytes, Stream};
@@ -68,13 +69,13 @@ fn broken(error: &io::Error) -> String {
 }
 
 impl Decode for Jpeg {
-    fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), String> {
-        let file = self.source.read().map_err(|e| e.to_string())?;
+    fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), Fault> {
+        let file = self.source.read()?;
         let end = jpeg_scans::check(&file, DecoderOptions::default().jpeg_get_max_scans())?;
         let mut decoder = with_head(ZCursor::new(&file[..end]))?;
         let mut pixels = Vec::new();
         let len = decoder.output_buffer_size().ok_or("its size is missing")?;
-        pixels.try_reserve_exact(len).map_err(|e| e.to_string())?;
+        pixels.try_reserve_exact(len).map_err(|_| Fault::no_memory("its pixels"))?;
         pixels.resize(len, 0);
         // The decoder speaks of codes and markers, which help nobody to find a whole file.
         decoder.decode_into(&mut pixels).map_err(|_| DAMAGED)?;

@@ -71,13 +71,18 @@ fn next_segment(file: &mut impl BufRead) -> io::Result<(u8, Vec<u8>)> {
     }
 }
 
-/// The frame of a file, if it is of a kind that is decoded, and whether its first scan has all of it: else a decoder keeps all
+/// The frame of a file, if it is sound, and whether its first scan has all of it: else a decoder keeps all
 /// coefficients.
 pub(super) fn head(file: &mut impl BufRead) -> io::Result<(Option<Frame>, bool)> {
     let mut frame = None;
     loop {
         match next_segment(file)? {
-            (marker, contents) if is_frame(marker) => frame = Frame::new(marker, &contents),
+            (marker, contents) if is_frame(marker) => {
+                if let Some(kind) = unread_kind(marker) {
+                    return Err(io::Error::other(format!("{kind} JPEG; save it as a baseline JPEG or as a PNG")));
+                }
+                frame = Frame::new(marker, &contents);
+            }
             (SCAN | END, scan) => {
                 let is_whole = |frame: &Frame| {
                     !frame.is_progressive && scan.first().is_some_and(|&n| usize::from(n) >= frame.components.len())
@@ -132,6 +137,16 @@ pub(super) fn check(file: &[u8], most: usize) -> Checked<usize> {
 
 fn is_frame(marker: u8) -> bool {
     matches!(marker, 0xC0..=0xCF) && ![TABLES, 0xC8, 0xCC].contains(&marker)
+}
+
+/// The kind of a frame that is not decoded. T.81, table B.1.
+fn unread_kind(marker: u8) -> Option<&'static str> {
+    match marker {
+        0xC0..=0xC2 => None,
+        0xC3 => Some("a lossless"),
+        0xC9..=0xCB => Some("an arithmetic-coded"),
+        _ => Some("a hierarchical"),
+    }
 }
 
 impl Frame {

@@ -9,9 +9,11 @@
 //! | `jpeg_scans`, `jpeg_bits` | none: whether a JPEG holds all that its head promises |
 //! | `whole` | BMP, WebP, PNM and rare kinds of TIFF, whole |
 //! | `source` | none: where the bytes lie, in a file or in memory |
+//! | `fault` | none: why an image is not read |
 //!
 //! What decoding takes of memory is known from a file's head, before any of it is asked for.
 
+mod fault;
 mod jpeg;
 mod jpeg_bits;
 mod jpeg_scans;
@@ -34,11 +36,12 @@ use crate::data::resize;
 use crate::error::Result;
 use crate::memory;
 
+use fault::{Fault, decoding, not_decoding};
 pub(crate) use source::ImageBytes;
 use source::Stream;
 
-/// Files that are open at a time: systems allow a process a thousand or so.
-const OPEN: usize = 256;
+/// Files that are open at a time, for each thread and in all: systems allow a process a thousand or so.
+const OPEN: [usize; 2] = [4, 128];
 
 /// An image file whose head has been read. It shows grey or RGB bytes: 16-bit samples are reduced to 8 by its levels, transparency is
 /// dropped, palettes are looked up, and the orientation that a camera recorded (EXIF) is applied.
@@ -88,11 +91,11 @@ enum Samples<'a> {
 /// What decodes one format, the head of a file behind it.
 trait Decode {
     /// Hands out all rows from the top; or says what is wrong.
-    fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> std::result::Result<(), String>;
+    fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> std::result::Result<(), Fault>;
 }
 
 /// What the head of a file turned into: its decoder, or what is wrong with it.
-type OpenedDecoder = std::result::Result<(ImageHead, Box<dyn Decode + Send>), String>;
+type OpenedDecoder = std::result::Result<(ImageHead, Box<dyn Decode + Send>), Fault>;
 
 impl ImageHead {
     /// Bytes of all pixels.
@@ -125,7 +128,7 @@ impl ImageFile {
     /// As of [`ImageFile::open`].
     pub(crate) fn of(source: ImageBytes) -> Result<ImageFile> {
         let (stream, len) = source.open()?;
-        let (head, decoder) = opened(stream, len, &source).map_err(|why| source.unreadable(&why))?;
+        let (head, decoder) = decoding(|| opened(stream, len, &source)).map_err(|fault| source.refused(fault))?;
         let ImageHead { height, width, .. } = head;
         if width == 0 || height == 0 {
             return Err(source.unreadable("it has no pixels"));
@@ -218,7 +221,8 @@ impl ImageFile {
         let ImageHead { height, width, orientation, .. } = self.head;
         let mut image = Images { count: 1, ..Images::empty(height, width, self.channels()) };
         let room = image.pixels.try_reserve_exact(self.head.len());
-        room.map_err(|_| self.source.unreadable(&format!("its {width} × {height} pixels do not fit into memory")))?;
+        let what = || format!("its {width} × {height} pixels");
+        room.map_err(|_| self.source.refused(Fault::no_memory(&what())))?;
         let original = self.stored_rows(|row| image.pixels.extend_from_slice(row))?;
         Ok((upright(image, orientation), original))
     }
@@ -276,12 +280,12 @@ impl ImageFile {
             };
             came += 1;
             if came <= height && len == width * per_pixel {
-                row(samples);
+                not_decoding(|| row(samples));
             } else {
                 came = height + 1;
             }
         };
-        decoder.rows(&mut counted).map_err(|why| source.unreadable(&why))?;
+        decoding(|| decoder.rows(&mut counted)).map_err(|fault| source.refused(fault))?;
         if came == height { Ok(()) } else { Err(source.unreadable("its pixels are not those that its head announces")) }
     }
 }
@@ -307,10 +311,12 @@ pub(crate) fn each_file<'a, T: Send, R: Send>(
     files: impl IntoIterator<Item = (&'a PathBuf, T)>,
     work: impl Fn(Result<ImageFile>, T) -> Result<R> + Sync,
 ) -> Vec<Result<R>> {
+    let [of_a_thread, in_all] = OPEN;
+    let at_a_time = in_all.min(of_a_thread * rayon::current_num_threads());
     let mut results = Vec::new();
     let mut files = files.into_iter().peekable();
     while files.peek().is_some() {
-        let some: Vec<_> = files.by_ref().take(OPEN).collect();
+        let some: Vec<_> = files.by_ref().take(at_a_time).collect();
         let opened: Vec<_> = some.into_par_iter().map(|(path, with)| (ImageFile::open(path), with)).collect();
         let bytes: Vec<usize> = opened.iter().map(|(file, _)| file.as_ref().map_or(0, ImageFile::bytes)).collect();
         let mut opened = opened.into_iter();

@@ -5,6 +5,7 @@ use std::io::BufReader;
 use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Transformations};
 
+use super::fault::Fault;
 use super::source::Stream;
 use super::{Decode, ImageHead, OpenedDecoder, Samples};
 use crate::memory;
@@ -41,6 +42,9 @@ pub(super) fn open(file: BufReader<Stream>) -> OpenedDecoder {
         ColorType::Indexed => return Err("its palette is missing".into()),
     };
     let info = reader.info();
+    if info.palette.as_ref().is_some_and(|palette| !palette.len().is_multiple_of(3)) {
+        return Err("the PNG is damaged: its palette is no whole number of colours".into());
+    }
     let (width, height) = info.size();
     let exif = info.exif_metadata.as_deref().unwrap_or_default();
     let orientation = Orientation::from_exif_chunk(exif);
@@ -82,12 +86,12 @@ impl Png {
 }
 
 impl Decode for Png {
-    fn rows(mut self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), String> {
+    fn rows(mut self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), Fault> {
         let len = self.reader.output_line_size(self.reader.info().width).ok_or("its rows are too long")?;
         let (mut bytes, mut deep) = (Vec::new(), Vec::new());
         if self.is_interlaced() {
             let all = self.reader.output_buffer_size().ok_or("it is too large")?;
-            bytes.try_reserve_exact(all).map_err(|e| e.to_string())?;
+            bytes.try_reserve_exact(all).map_err(|_| Fault::no_memory("its pixels"))?;
             bytes.resize(all, 0);
             self.reader.next_frame(&mut bytes).map_err(|e| e.to_string())?;
             bytes.chunks_exact(len).for_each(|bytes| row(self.samples(bytes, &mut deep)));

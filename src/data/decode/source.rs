@@ -6,8 +6,10 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::fault::Fault;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::printable::Printable;
 
 /// A file, or the bytes of one in memory.
 #[derive(Clone, Debug)]
@@ -47,24 +49,47 @@ impl ImageBytes {
 
     /// That decoding them takes too much memory.
     pub(super) fn too_large(&self, problem: String, remedy: &str) -> Error {
-        match self {
-            ImageBytes::File(path) => Error::file(path, problem, remedy),
-            ImageBytes::Memory(_) => {
-                Error::OutOfMemory { problem: format!("the image: {problem}"), remedy: remedy.into() }
-            }
+        let image = match self {
+            ImageBytes::File(path) => path.printable(),
+            ImageBytes::Memory(_) => "the image".to_string(),
+        };
+        Error::OutOfMemory { problem: format!("{image}: {problem}"), remedy: remedy.into() }
+    }
+
+    /// The error of what was not read.
+    pub(super) fn refused(&self, fault: Fault) -> Error {
+        match fault {
+            Fault::Content(why) => self.unreadable(&why),
+            Fault::Process(Error::OutOfMemory { problem, remedy }) => self.too_large(problem, &remedy),
+            Fault::Process(error) => error,
         }
     }
 
     /// The error of what cannot be read as an image.
     pub(super) fn unreadable(&self, why: &str) -> Error {
-        let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
-        // Words of decoders about themselves.
-        let why = why.replace("[strict-mode]: ", "").replace("failed to fill whole buffer", "it is cut short");
+        let why = in_plain_words(why);
         let remedy = match self {
             ImageBytes::File(_) => "give a whole PNG, JPEG, BMP, TIFF, WebP or PNM file, or remove this one",
             ImageBytes::Memory(_) => "give a whole PNG, JPEG, BMP, TIFF, WebP or PNM file",
         };
         self.fault(format!("not a readable image ({why})"), remedy)
+    }
+}
+
+/// What decoders say, without words about themselves and with others for what helps nobody.
+fn in_plain_words(why: &str) -> String {
+    const WORDS: [(&str, &str); 3] = [
+        ("failed to fill whole buffer", "it is cut short"),
+        ("The image format could not be determined", "it is no image of a known format"),
+        (
+            "no lzw end code found",
+            "its LZW data end otherwise than the decoder takes them; save it with deflate or without compression",
+        ),
+    ];
+    let why = why.split_whitespace().collect::<Vec<_>>().join(" ").replace("[strict-mode]: ", "");
+    match WORDS.iter().find(|(theirs, _)| why.contains(theirs)) {
+        Some((_, ours)) => ours.to_string(),
+        None => why,
     }
 }
 

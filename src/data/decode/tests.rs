@@ -88,7 +88,7 @@ fn what_is_no_image_is_named() {
         let message = read_image(&path, 1).unwrap_err().to_string();
         assert!(message.contains("bad.png") && message.contains(words) && !message.contains('\n'), "{message}");
     };
-    says(b"hello, I am a text file", "not a readable image");
+    says(b"hello, I am a text file", "not a readable image (it is no image of a known format)");
     says(b"", "the file is empty");
     says(b"P6\n0 64\n255\n", "it has no pixels");
     says(b"P6\n64 0\n255\n", "it has no pixels");
@@ -219,6 +219,49 @@ fn tables_of_tall_images_are_counted() {
         let path = dir.path().join("image.png");
         GrayImage::new(width, height).save(&path).unwrap();
         assert!(ImageFile::open(&path).unwrap().bytes() >= 300_000 * 2 * size_of::<i32>());
+    }
+}
+
+/// The length of a palette, from which its decoder takes colours of three bytes.
+#[test]
+fn palettes_of_a_part_of_a_colour_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.png");
+    let chunk = |kind: &[u8], data: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        [kind, data].iter().for_each(|part| crc.update(part));
+        [&(data.len() as u32).to_be_bytes(), kind, data, &crc.sum().to_be_bytes()].concat()
+    };
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &[0; 20]).unwrap();
+    let pixels = packed.finish().unwrap();
+    for (len, is_whole) in [(3, true), (5, false), (4, false), (6, true)] {
+        let head = chunk(b"IHDR", &[0, 0, 0, 4, 0, 0, 0, 4, 8, 3, 0, 0, 0]);
+        let rest = [chunk(b"PLTE", &[7; 6][..len]), chunk(b"IDAT", &pixels), chunk(b"IEND", b"")].concat();
+        std::fs::write(&path, [b"\x89PNG\r\n\x1a\n", &head[..], &rest].concat()).unwrap();
+        match read_image(&path, 3) {
+            Ok(read) => assert!(is_whole && read.pixels == [7; 48], "{len}"),
+            Err(error) => {
+                assert!(!is_whole && error.to_string().contains("palette is no whole number of colours"), "{error}");
+            }
+        }
+    }
+}
+
+/// Frames that are coded in other ways, by their markers.
+#[test]
+fn kinds_of_jpeg_that_are_not_read_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.jpg");
+    let mut jpeg = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90).encode_image(&GrayImage::new(8, 8)).unwrap();
+    let frame = places(&jpeg, |marker| marker == 0xC0)[0] + 1;
+    for (marker, kind) in [(0xC3, "a lossless JPEG"), (0xC9, "an arithmetic-coded JPEG"), (0xC5, "a hierarchical JPEG")]
+    {
+        jpeg[frame] = marker;
+        std::fs::write(&path, &jpeg).unwrap();
+        let message = read_image(&path, 1).unwrap_err().to_string();
+        assert!(message.contains(kind) && message.contains("save it as a baseline JPEG"), "{message}");
     }
 }
 

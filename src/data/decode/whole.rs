@@ -4,6 +4,7 @@ use std::io::{BufReader, Read};
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 
+use super::fault::Fault;
 use super::source::ImageBytes;
 use super::{Decode, ImageHead, OpenedDecoder, Samples};
 use crate::memory;
@@ -39,8 +40,8 @@ pub(super) fn open(source: &ImageBytes) -> OpenedDecoder {
 }
 
 /// Refuses what its reader would complete: a WebP that is shorter than it says, and run lengths of a BMP, which may end anywhere.
-fn refuse_what_may_be_cut(source: &ImageBytes) -> Result<(), String> {
-    let (file, len) = source.open().map_err(|e| e.to_string())?;
+fn refuse_what_may_be_cut(source: &ImageBytes) -> Result<(), Fault> {
+    let (file, len) = source.open()?;
     let mut head = Vec::new();
     file.take(34).read_to_end(&mut head).map_err(|e| e.to_string())?;
     let word = |at: usize| head.get(at..).and_then(<[u8]>::first_chunk).map(|&word| u32::from_le_bytes(word));
@@ -55,13 +56,13 @@ fn refuse_what_may_be_cut(source: &ImageBytes) -> Result<(), String> {
     Ok(())
 }
 
-fn decoder(source: &ImageBytes) -> Result<impl ImageDecoder, String> {
-    let (file, _) = source.open().map_err(|e| e.to_string())?;
+fn decoder(source: &ImageBytes) -> Result<impl ImageDecoder, Fault> {
+    let (file, _) = source.open()?;
     let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|e| e.to_string())?;
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(memory::for_images() as u64);
     reader.limits(limits);
-    reader.into_decoder().map_err(|e| e.to_string())
+    Ok(reader.into_decoder().map_err(|e| e.to_string())?)
 }
 
 /// The largest sample that a PNM may have, by its head.
@@ -85,7 +86,7 @@ fn is_deep(color: ColorType) -> bool {
 }
 
 impl Decode for Whole {
-    fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), String> {
+    fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), Fault> {
         let image = DynamicImage::from_decoder(decoder(&self.source)?).map_err(|e| e.to_string())?;
         let color = image.color();
         if !is_deep(color) {

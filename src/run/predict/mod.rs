@@ -176,9 +176,16 @@ pub(crate) fn predict(
             Ok(())
         }
     });
-    failed.extend(finished.err());
+    add_failure(&mut failed, finished.err());
     let drift = model.meta.calibration.as_ref().and_then(|calibration| Drift::of(calibration, &done));
     Ok(Predictions { done, failed, drift, speed })
+}
+
+/// Adds what failed, once: on a full disk a table fails at each of its rows.
+fn add_failure(failed: &mut Vec<Error>, error: Option<Error>) {
+    let is_new = |error: &Error| !failed.iter().any(|earlier| earlier.to_string() == error.to_string());
+    let new = error.filter(is_new);
+    failed.extend(new);
 }
 
 /// What is left of images, and where.
@@ -232,6 +239,6 @@ impl Work<'_> {
     /// A result could not be written.
     fn fail(&mut self, error: Error) {
         self.disk_is_full |= error.is_full();
-        self.failed.push(error);
+        add_failure(&mut self.failed, Some(error));
     }
 }

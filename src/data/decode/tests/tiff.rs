@@ -11,9 +11,13 @@ fn tiff(tags: &[(u16, &[u32])], data: &[u8]) -> Vec<u8> {
         347 => 1,
         _ => 4,
     };
-    let width = |tag| if kind(tag) == 1 { 1 } else { 4 };
-    let arrays = tags.iter().filter(|(_, values)| values.len() > 1).map(|(tag, values)| width(*tag) * values.len());
-    let arrays: usize = arrays.sum();
+    let width = |tag| match kind(tag) {
+        1 => 1,
+        3 => 2,
+        _ => 4,
+    };
+    let lens = tags.iter().map(|(tag, values)| width(*tag) * values.len());
+    let arrays: usize = lens.filter(|&len| len > 4).sum();
     let mut file = b"II*\0\x08\0\0\0".to_vec();
     file.extend((tags.len() as u16).to_le_bytes());
     let mut stored: Vec<u8> = Vec::new();
@@ -21,11 +25,12 @@ fn tiff(tags: &[(u16, &[u32])], data: &[u8]) -> Vec<u8> {
         let base = if matches!(tag, 273 | 324) { entries + arrays } else { 0 };
         let count = values.len();
         let bytes = values.iter().flat_map(|value| (value + base as u32).to_le_bytes().into_iter().take(width(tag)));
-        let values: Vec<u8> = bytes.collect();
+        let mut values: Vec<u8> = bytes.collect();
         file.extend(tag.to_le_bytes());
         file.extend(kind(tag).to_le_bytes());
         file.extend((count as u32).to_le_bytes());
-        if values.len() == 4 {
+        if values.len() <= 4 {
+            values.resize(4, 0);
             file.extend(values);
         } else {
             file.extend(((entries + stored.len()) as u32).to_le_bytes());
@@ -125,6 +130,71 @@ fn tiffs_that_would_be_read_wrongly_are_refused() {
         std::fs::write(&path, tiff(&tags, &[0; 240])).unwrap();
         let message = ImageFile::open(&path).err().unwrap().to_string();
         assert!(message.contains(words) && message.contains("save it as grey or RGB of 8 or 16 bits"), "{message}");
+    }
+}
+
+/// Planes whose last tiles reach beyond the image, as tifffile writes them.
+#[test]
+fn reads_tiles_of_planes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tif");
+    let byte = |tile: usize, x: usize, y: usize| (20 * tile + x + 3 * y) as u8;
+    let tiles: Vec<u8> = (0..12 * 256).map(|i| byte(i / 256, i % 16, i / 16 % 16)).collect();
+    let offsets: Vec<u32> = (0..12).map(|tile| 256 * tile).collect();
+    let mut tags = head(&[8, 8, 8], &[2], &[3]);
+    tags[..2].copy_from_slice(&[(256, &[20]), (257, &[18])]);
+    tags.extend([(284, &[2][..]), (322, &[16]), (323, &[16]), (324, &offsets), (325, &[256; 12])]);
+    std::fs::write(&path, tiff(&tags, &tiles)).unwrap();
+    let pixel = |i: usize| {
+        let (x, y, plane) = (i / 3 % 20, i / 60, i % 3);
+        byte((2 * plane + y / 16) * 2 + x / 16, x % 16, y % 16)
+    };
+    assert_eq!(read_image(&path, 3).unwrap(), one(18, 20, 3, (0..18 * 20 * 3).map(pixel).collect()));
+    // Those of CMYK make its reader panic.
+    let mut tags = head(&[8; 4], &[5], &[4]);
+    tags[..2].copy_from_slice(&[(256, &[20]), (257, &[18])]);
+    let offsets: Vec<u32> = (0..16).map(|tile| 16 * tile).collect();
+    tags.extend([(284, &[2][..]), (322, &[16]), (323, &[16]), (324, &offsets), (325, &[256; 16])]);
+    std::fs::write(&path, tiff(&tags, &[0; 16 * 256])).unwrap();
+    let message = read_image(&path, 3).unwrap_err().to_string();
+    assert!(message.contains("a TIFF of CMYK in tiles of planes; save it as grey or RGB"), "{message}");
+}
+
+/// Samples that are none of the colour's are passed over, but not where each is told by the one before.
+#[test]
+fn further_samples_with_a_predictor_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tif");
+    let data: Vec<u8> = (0..75).collect();
+    for (meaning, more) in [(2, &[0, 0][..]), (5, &[0])] {
+        let read = |predictor: u32| {
+            let (meaning, predictor) = ([meaning], [predictor]);
+            let mut tags = head(&[8; 5], &meaning, &[5]);
+            tags.extend([(273, &[0][..]), (278, &[3]), (279, &[75]), (317, &predictor), (338, more)]);
+            tags.sort();
+            std::fs::write(&path, tiff(&tags, &data)).unwrap();
+            read_image(&path, 3)
+        };
+        let plain = read(1).unwrap().pixels;
+        assert!(meaning == 5 || plain[..6] == [0, 1, 2, 5, 6, 7], "{plain:?}");
+        let message = read(2).unwrap_err().to_string();
+        assert!(message.contains("5 samples a pixel with a predictor; save it without one"), "{message}");
+    }
+}
+
+#[test]
+fn compressions_that_are_not_read_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tif");
+    for (method, name) in [(34925, "LZMA"), (50000, "Zstandard"), (34712, "JPEG 2000"), (999, "method 999")] {
+        let method = [method];
+        let mut tags = head(&[8], &[1], &[1]);
+        tags[3] = (259, &method);
+        tags.extend([(273, &[0][..]), (278, &[3]), (279, &[15])]);
+        tags.sort();
+        std::fs::write(&path, tiff(&tags, &[0; 15])).unwrap();
+        let message = read_image(&path, 1).unwrap_err().to_string();
+        assert!(message.contains(&format!("a TIFF compressed by {name}; save it")), "{message}");
     }
 }
 
