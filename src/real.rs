@@ -5,9 +5,20 @@ use std::ops::Range;
 
 use half::bf16;
 
+use crate::device::product::Lanes;
+
 /// `f32` or `f64`.
 pub trait Real:
-    num_traits::Float + num_traits::NumAssign + bytemuck::Pod + Sum + Default + Send + Sync + std::fmt::Debug + 'static
+    Lanes
+    + num_traits::Float
+    + num_traits::NumAssign
+    + bytemuck::Pod
+    + Sum
+    + Default
+    + Send
+    + Sync
+    + std::fmt::Debug
+    + 'static
 {
     /// The nearest value of this type.
     fn of(x: f64) -> Self;
