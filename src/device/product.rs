@@ -211,7 +211,10 @@ impl<T: Real, F: Fn(usize) -> usize> Multiply<'_, T, F> {
         for row in (0..rows).step_by(M) {
             let some = M.min(rows - row);
             // The last tile has its last row several times.
-            let starts: [usize; M] = std::array::from_fn(|m| (self.start)(row + m.min(some - 1)));
+            let mut starts = [0; M];
+            for (m, start) in starts.iter_mut().enumerate() {
+                *start = (self.start)(row + m.min(some - 1));
+            }
             let out = &mut self.out[row * self.columns + column..];
             let left = Left { values: self.left, starts, runs: self.runs };
             if some == M && used == wide {
