@@ -7,52 +7,6 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::real::Real;
 
-/// Vectors of numbers in the registers of a processor.
-pub trait Lanes: Copy + 'static {
-    /// A register.
-    type Vector<S: Simd>: Copy;
-
-    /// Each number of a register.
-    fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
-    /// `c + a·b`.
-    fn add_product<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
-    /// The registers that a slice fills, from its beginning on.
-    fn vectors<S: Simd>(values: &[Self]) -> &[Self::Vector<S>];
-    /// The same to be written.
-    fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>];
-}
-
-macro_rules! lanes {
-    ($real:ty, $vector:ident, $splat:ident, $mul_add:ident, $vectors:ident, $vectors_mut:ident) => {
-        impl Lanes for $real {
-            type Vector<S: Simd> = S::$vector;
-
-            #[inline(always)]
-            fn splat<S: Simd>(simd: S, value: $real) -> S::$vector {
-                simd.$splat(value)
-            }
-
-            #[inline(always)]
-            fn add_product<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
-                simd.$mul_add(a, b, c)
-            }
-
-            #[inline(always)]
-            fn vectors<S: Simd>(values: &[$real]) -> &[S::$vector] {
-                S::$vectors(values).0
-            }
-
-            #[inline(always)]
-            fn vectors_mut<S: Simd>(values: &mut [$real]) -> &mut [S::$vector] {
-                S::$vectors_mut(values).0
-            }
-        }
-    };
-}
-
-lanes!(f32, f32s, splat_f32s, mul_add_e_f32s, as_simd_f32s, as_mut_simd_f32s);
-lanes!(f64, f64s, splat_f64s, mul_add_e_f64s, as_simd_f64s, as_mut_simd_f64s);
-
 /// Numbers of a register.
 #[inline(always)]
 fn width<T: Real, S: Simd>() -> usize {
@@ -271,8 +225,67 @@ fn tile<T: Real, S: Simd, const M: usize, const N: usize>(
     }
     for m in 0..M {
         let out = T::vectors_mut::<S>(&mut out[m * apart..][..N * width::<T, S>()]);
-        for n in 0..N {
-            out[n] = sums[m][n];
+        out.copy_from_slice(&sums[m]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(i: usize) -> f64 {
+        ((i * 7919 + i * i % 97) % 1009) as f64 / 1009.0 - 0.5
+    }
+
+    /// Rows whose terms lie in runs of a common array, as windows of a convolution do, for as many columns as there are.
+    fn sums<T: Real>(rows: usize, runs: Runs, columns: usize) -> Vec<T> {
+        let left: Vec<T> = (0..rows * 3 + runs.extent()).map(|i| T::of(value(i))).collect();
+        let mut packed = vec![T::nan(); packed_len(runs.terms(), columns)];
+        let right = |term: usize, column: usize| T::of(value(11 * term + 3 * column));
+        pack(runs.terms(), columns, |column| T::of(column as f64), right, &mut packed);
+        let mut out = vec![T::nan(); rows * columns];
+        multiply(&left, |row| 3 * row, runs, &packed, &mut out, columns);
+        out
+    }
+
+    #[test]
+    fn sums_are_those_of_the_formula() {
+        let shapes = [1, 5, 6, 12, 13, 31].into_iter().flat_map(|rows| {
+            [1, 7, 15, 16, 17, 24, 31, 33, 48, 63, 64, 65, 79, 97, 130].into_iter().map(move |columns| (rows, columns))
+        });
+        for (rows, columns) in shapes {
+            let runs = Runs { count: 1 + rows % 3, len: 1 + columns % 5, apart: 9 };
+            let expected = (0..rows * columns).map(|i| {
+                let (row, column) = (i / columns, i % columns);
+                let terms = (0..runs.terms()).map(|term| {
+                    value(3 * row + term / runs.len * runs.apart + term % runs.len) * value(11 * term + 3 * column)
+                });
+                column as f64 + terms.sum::<f64>()
+            });
+            for (found, expected) in sums::<f64>(rows, runs, columns).into_iter().zip(expected) {
+                // Some roundings of numbers below 200.
+                assert!((found - expected).abs() < 1e-12, "{rows}×{columns} {runs:?}: {found}, not {expected}");
+            }
         }
+    }
+
+    /// What a row is computed with, and which columns stand beside it, does not change its bits.
+    #[test]
+    fn a_sum_is_the_same_in_every_tile() {
+        let runs = Runs { count: 3, len: 40, apart: 50 };
+        let many = sums::<f32>(31, runs, 130);
+        for (rows, columns) in [(1, 130), (7, 64), (31, 1), (13, 17)] {
+            for (row, few) in sums::<f32>(rows, runs, columns).chunks_exact(columns).enumerate() {
+                assert_eq!(few, &many[row * 130..][..columns], "row {row} of {rows}×{columns}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the terms of a row end at 7 of 6")]
+    fn terms_beyond_the_end_are_refused() {
+        let runs = Runs { count: 2, len: 3, apart: 4 };
+        let packed = vec![0.0f32; packed_len(6, 1)];
+        multiply(&[0.0; 6], |_| 0, runs, &packed[..], &mut [0.0], 1);
     }
 }
