@@ -225,7 +225,11 @@ fn tile<T: Real, S: Simd, const M: usize, const N: usize>(
     }
     for m in 0..M {
         let out = T::vectors_mut::<S>(&mut out[m * apart..][..N * width::<T, S>()]);
-        out.copy_from_slice(&sums[m]);
+        // One by one: a copy as a whole would have the sums in memory, not in registers.
+        #[allow(clippy::manual_memcpy)]
+        for n in 0..N {
+            out[n] = sums[m][n];
+        }
     }
 }
 
