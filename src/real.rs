@@ -4,16 +4,72 @@ use std::iter::Sum;
 use std::ops::Range;
 
 use half::bf16;
+use pulp::Simd;
 
 /// `f32` or `f64`.
 pub trait Real:
-    num_traits::Float + num_traits::NumAssign + bytemuck::Pod + Sum + Default + Send + Sync + std::fmt::Debug + 'static
+    Lanes
+    + num_traits::Float
+    + num_traits::NumAssign
+    + bytemuck::Pod
+    + Sum
+    + Default
+    + Send
+    + Sync
+    + std::fmt::Debug
+    + 'static
 {
     /// The nearest value of this type.
     fn of(x: f64) -> Self;
     /// The same value in double precision.
     fn f64(self) -> f64;
 }
+
+/// Vectors of numbers in the registers of a processor.
+pub trait Lanes: Copy + 'static {
+    /// A register.
+    type Vector<S: Simd>: Copy;
+
+    /// Each number of a register.
+    fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
+    /// `c + a·b`.
+    fn add_product<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+    /// The registers that a slice fills, from its beginning on.
+    fn vectors<S: Simd>(values: &[Self]) -> &[Self::Vector<S>];
+    /// The same to be written.
+    fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>];
+}
+
+macro_rules! lanes {
+    ($real:ty, $vector:ident, $splat:ident, $mul_add:ident, $vectors:ident, $vectors_mut:ident) => {
+        impl Lanes for $real {
+            type Vector<S: Simd> = S::$vector;
+
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, value: $real) -> S::$vector {
+                simd.$splat(value)
+            }
+
+            #[inline(always)]
+            fn add_product<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
+                simd.$mul_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn vectors<S: Simd>(values: &[$real]) -> &[S::$vector] {
+                S::$vectors(values).0
+            }
+
+            #[inline(always)]
+            fn vectors_mut<S: Simd>(values: &mut [$real]) -> &mut [S::$vector] {
+                S::$vectors_mut(values).0
+            }
+        }
+    };
+}
+
+lanes!(f32, f32s, splat_f32s, mul_add_e_f32s, as_simd_f32s, as_mut_simd_f32s);
+lanes!(f64, f64s, splat_f64s, mul_add_e_f64s, as_simd_f64s, as_mut_simd_f64s);
 
 impl Real for f32 {
     fn of(x: f64) -> f32 {

@@ -16,6 +16,7 @@
 pub mod cuda;
 pub(crate) mod host;
 pub(crate) mod matmul;
+pub mod product;
 pub(crate) mod simd;
 
 use std::fmt;

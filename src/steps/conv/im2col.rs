@@ -33,61 +33,9 @@ fn wgrad_len(g: &ConvGeometry) -> usize {
     if g.is_pointwise() { 1 } else { wgrad_tile(g) * g.taps() }
 }
 
-/// Output pixels per tile of fprop: whatever the number of images, so that the product has one shape, and each output is summed in one
-/// order. A score is then a function of its image alone.
-fn fprop_tile(g: &ConvGeometry) -> usize {
-    (TILE_ELEMENTS / g.taps()).clamp(32, 4096).min((g.oh() * g.ow()).max(32))
-}
-
-/// Elements of scratch that one thread needs for fprop: a tile as it is multiplied, and the outputs of one that the images do not fill.
-fn fprop_len(g: &ConvGeometry) -> usize {
-    fprop_tile(g) * (g.taps() + g.k)
-}
-
-/// Scratch elements of [`fprop`].
-pub(crate) fn fprop_workspace(g: &ConvGeometry) -> usize {
-    lanes() * fprop_len(g)
-}
-
 /// Scratch elements of [`wgrad`]: a tile and a partial sum per part.
 pub(crate) fn wgrad_workspace(g: &ConvGeometry) -> usize {
     wgrad_parts(g).1 * (wgrad_len(g) + g.w_len())
-}
-
-/// Forward pass with weights [taps, k]; see [`super::reference::fprop`] for the formula.
-pub(crate) fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
-    let (tile, pixels) = (fprop_tile(g), g.pixels());
-    let tiles_per_lane = pixels.div_ceil(tile).div_ceil(lanes_within(workspace, fprop_len(g)));
-    let weights = Matrix::row_major(w, g.taps(), g.k);
-    let scratch = workspace.par_chunks_exact_mut(fprop_len(g));
-    y.par_chunks_mut(tiles_per_lane * tile * g.k).zip(scratch).enumerate().for_each(|(lane, (y, scratch))| {
-        let (unfolded, padded) = scratch.split_at_mut(tile * g.taps());
-        for (t, y) in y.chunks_mut(tile * g.k).enumerate() {
-            let first = (lane * tiles_per_lane + t) * tile;
-            let rows = y.len() / g.k;
-            let is_full = rows == tile;
-            let out = if is_full { &mut *y } else { &mut *padded };
-            if let Some(b) = b {
-                out.chunks_exact_mut(g.k).for_each(|y| y.copy_from_slice(b));
-            }
-            let x = if is_full {
-                unfold(g, x, first, rows, unfolded)
-            } else {
-                if g.is_pointwise() {
-                    unfolded[..rows * g.c].copy_from_slice(&x[first * g.c..][..rows * g.c]);
-                } else {
-                    unfold(g, x, first, rows, unfolded);
-                }
-                // Of the outputs of the other rows none is taken.
-                unfolded[rows * g.taps()..].fill(T::zero());
-                Matrix::row_major(unfolded, tile, g.taps())
-            };
-            matmul(out, x, weights, b.is_some());
-            if !is_full {
-                y.copy_from_slice(&padded[..rows * g.k]);
-            }
-        }
-    });
 }
 
 /// Output rows of a tile of dgrad.
@@ -208,43 +156,4 @@ fn unfold<'a, T: Real>(g: &ConvGeometry, x: &'a [T], first: usize, rows: usize, 
         }
     }
     Matrix::row_major(scratch, rows, g.taps())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each output has the same bits wherever its image stands in a batch, and in a batch of any size.
-    #[test]
-    fn an_image_is_summed_alike_in_any_batch() {
-        for (side, c, k, size, pad, stride) in [
-            (3, 3, 32, 28, 1, 1),
-            (3, 1, 16, 9, 1, 1),
-            (5, 1, 7, 12, 2, 1),
-            (1, 128, 1, 28, 0, 1),
-            (1, 513, 1, 7, 0, 1),
-            (1, 64, 20, 5, 0, 1),
-            (4, 9, 33, 4, 0, 1),
-            (3, 3, 8, 17, 1, 2),
-        ] {
-            let g = |n| ConvGeometry { n, h: size, w: size, c, k, side, pad, stride };
-            let value = |i: usize| ((i * 7919 + i * i % 97) % 1009) as f32 / 1009.0 - 0.5;
-            let batch = g(7);
-            let x: Vec<f32> = (0..batch.n * size * size * c).map(value).collect();
-            let w: Vec<f32> = (0..batch.w_len()).map(|i| value(3 * i + 1)).collect();
-            let b: Vec<f32> = (0..k).map(|i| value(5 * i + 2)).collect();
-            for b in [None, Some(&b[..])] {
-                let outputs = |g: &ConvGeometry, x: &[f32]| {
-                    let mut y = vec![f32::NAN; g.pixels() * k];
-                    fprop(g, x, &w, b, &mut y, &mut vec![f32::NAN; fprop_workspace(g)]);
-                    y
-                };
-                let together = outputs(&batch, &x);
-                let each = x.chunks_exact(size * size * c).flat_map(|x| outputs(&g(1), x));
-                assert!(each.map(f32::to_bits).eq(together.iter().map(|v| v.to_bits())), "{batch:?}");
-                let five = outputs(&g(5), &x[2 * size * size * c..]);
-                assert_eq!(five, together[2 * g(1).pixels() * k..], "{batch:?}");
-            }
-        }
-    }
 }

@@ -5,10 +5,10 @@
 pub(crate) mod candidates;
 pub mod cpu;
 pub(crate) mod cuda;
+mod direct;
 pub(crate) mod im2col;
 mod lanes;
 pub mod reference;
-pub(crate) mod rows;
 mod sample;
 pub mod weights;
 

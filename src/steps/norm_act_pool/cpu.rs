@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{NormActPool, NormActPoolBackward};
 use crate::device::HostBuffers;
-use crate::device::simd::vectorised;
+use crate::device::simd::{NullaryFnOnce, vectorised};
 use crate::real::Real;
 use crate::steps::norm::scale_shift;
 use crate::steps::pool::PoolGeometry;
@@ -23,10 +23,12 @@ pub(super) fn forward<T: Real>(step: &NormActPool, memory: &mut HostBuffers<T>) 
     let (in_row, out_row) = (g.h * g.w * g.c, g.oh() * g.ow() * g.c);
     let images = y[step.y.range()].par_chunks_exact_mut(out_row).zip(x.par_chunks_exact(in_row));
     match &mut argmax {
-        Some(argmax) => images
-            .zip(argmax[..g.y_len()].par_chunks_exact_mut(out_row))
-            .for_each(|((y, x), argmax)| vectorised(|| Forward { g, channels: &channels, x }.image(y, Some(argmax)))),
-        None => images.for_each(|(y, x)| vectorised(|| Forward { g, channels: &channels, x }.image(y, None))),
+        Some(argmax) => images.zip(argmax[..g.y_len()].par_chunks_exact_mut(out_row)).for_each(|((y, x), argmax)| {
+            vectorised(Forward { g, channels: &channels, x, y, argmax: Some(argmax) });
+        }),
+        None => images.for_each(|(y, x)| {
+            vectorised(Forward { g, channels: &channels, x, y, argmax: None });
+        }),
     }
     if let (Some(view), Some(argmax)) = (step.argmax, argmax) {
         memory.put_bytes(view.buffer, argmax);
@@ -48,8 +50,10 @@ struct Channels<'a, T> {
 /// `N` values of a slice from `first` on.
 #[inline(always)]
 fn block<T: Copy, const N: usize>(values: &[T], first: usize) -> [T; N] {
-    let values = &values[first..first + N];
-    std::array::from_fn(|i| values[i])
+    // Not by `array::from_fn`, which is a call here.
+    let mut block = [values[first]; N];
+    block.copy_from_slice(&values[first..first + N]);
+    block
 }
 
 /// One image forward.
@@ -58,13 +62,20 @@ struct Forward<'a, T> {
     channels: &'a Channels<'a, T>,
     /// [h, w, c]
     x: &'a [T],
+    /// [oh, ow, c]
+    y: &'a mut [T],
+    /// The winning taps, where they are wanted.
+    argmax: Option<&'a mut [u8]>,
 }
 
-impl<T: Real> Forward<'_, T> {
-    /// Fills y [oh, ow, c] and, where they are wanted, the winning taps.
+impl<T: Real> NullaryFnOnce for Forward<'_, T> {
+    type Output = ();
+
+    /// Fills y and argmax.
     #[inline(always)]
-    fn image(&self, y: &mut [T], mut argmax: Option<&mut [u8]>) {
+    fn call(mut self) {
         let (c, ow) = (self.g.c, self.g.ow());
+        let (y, mut argmax) = (std::mem::take(&mut self.y), self.argmax.take());
         for (out, y) in y.chunks_exact_mut(c).enumerate() {
             let at = [out / ow, out % ow];
             let taps = self.g.taps(at[0], at[1]);
@@ -80,7 +91,9 @@ impl<T: Real> Forward<'_, T> {
             }
         }
     }
+}
 
+impl<T: Real> Forward<'_, T> {
     /// `N` channels of one output pixel: the largest activation over the window, and the first tap that has it.
     #[inline(always)]
     fn block<const N: usize>(
@@ -109,7 +122,9 @@ impl<T: Real> Forward<'_, T> {
         }
         y[first..first + N].copy_from_slice(&best);
         if let Some(argmax) = argmax {
-            argmax[first..first + N].copy_from_slice(&winner.map(|tap| tap as u8));
+            for (argmax, tap) in argmax[first..first + N].iter_mut().zip(winner) {
+                *argmax = tap as u8;
+            }
         }
     }
 }
@@ -125,13 +140,20 @@ struct Backward<'a, T> {
     dy: &'a [T],
     /// None where the only tap of each window wins.
     argmax: Option<&'a [u8]>,
+    /// [h, w, c], the gradient before the activation.
+    dx: &'a mut [T],
+    /// Σ dx·(x − mean) and Σ dx of each channel.
+    sums: &'a mut [T],
 }
 
-impl<T: Real> Backward<'_, T> {
-    /// Fills dx [h, w, c] with the gradient before the activation, and `sums` with Σ dx·(x − mean) and Σ dx per channel.
+impl<T: Real> NullaryFnOnce for Backward<'_, T> {
+    type Output = ();
+
+    /// Fills dx and sums.
     #[inline(always)]
-    fn image(&self, dx: &mut [T], sums: &mut [T]) {
+    fn call(mut self) {
         let (c, w) = (self.g.c, self.g.w);
+        let (dx, sums) = (std::mem::take(&mut self.dx), std::mem::take(&mut self.sums));
         sums.fill(T::zero());
         for (pixel, dx) in dx.chunks_exact_mut(c).enumerate() {
             let at = [pixel / w, pixel % w];
@@ -147,7 +169,9 @@ impl<T: Real> Backward<'_, T> {
             }
         }
     }
+}
 
+impl<T: Real> Backward<'_, T> {
     /// `N` channels of one input pixel: gathers from the windows that it won, in their order.
     #[inline(always)]
     fn block<const N: usize>(
@@ -172,7 +196,8 @@ impl<T: Real> Backward<'_, T> {
             }
         }
         let x = block::<T, N>(self.x, (i * g.w + j) * g.c + first);
-        let [scale, shift, mean] = [scale, shift, self.mean].map(|values| block::<T, N>(values, first));
+        let (scale, shift) = (block::<T, N>(scale, first), block::<T, N>(shift, first));
+        let mean = block::<T, N>(self.mean, first);
         for k in 0..N {
             d[k] = if scale[k] * x[k] + shift[k] > T::zero() { d[k] } else { slope * d[k] };
         }
@@ -217,8 +242,7 @@ pub(super) fn backward<T: Real>(step: &NormActPoolBackward, memory: &mut HostBuf
         .enumerate()
         .for_each(|(image, (((dx, x), dy), sums))| {
             let argmax = argmax.map(|argmax| &argmax[image * out_row..][..out_row]);
-            let pass = Backward { g, channels: &channels, mean, x, dy, argmax };
-            vectorised(|| pass.image(dx, sums));
+            vectorised(Backward { g, channels: &channels, mean, x, dy, argmax, dx, sums });
         });
 
     if step.norm.is_some() && !step.batch_statistics {
