@@ -4,6 +4,7 @@ use fcdd::device::{DType, Device};
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Arch, Objective, Weights, baselines, nets};
+use fcdd::real::Real;
 use fcdd::rng::{Purpose, Stream};
 use fcdd::run::verify::random_nets::random_net;
 use fcdd::run::verify::stepwise::{self, TestedDevice};
@@ -21,8 +22,8 @@ fn network(device: &Device, arch: &Arch, batch: usize, side: usize, optimizer: O
     network_of(DType::F32, device, arch, batch, side, optimizer, maps)
 }
 
-/// A net with values of a type.
-fn network_of(
+/// A net with values of a type, which the CPU computes in `T`.
+fn network_of<T: Real>(
     dtype: DType,
     device: &Device,
     arch: &Arch,
@@ -30,7 +31,7 @@ fn network_of(
     side: usize,
     optimizer: Optimizer,
     maps: bool,
-) -> Network<f32> {
+) -> Network<T> {
     let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0, label_score: ImageScore::Mean });
     Network::on(
         device,
@@ -42,19 +43,21 @@ fn network_of(
 }
 
 /// Fills a batch: noise, every other image anomalous (brighter), its map the upper half.
-fn fill(network: &mut Network<f32>, n: usize, index: u32) {
+fn fill<T: Real>(network: &mut Network<T>, n: usize, index: u32) {
     let (input, labels, maps) = network.training_inputs(n).unwrap();
-    Stream::new(5, Purpose::Check, 0, index).fill_normal(input);
+    let mut noise = vec![0.0f32; input.len()];
+    Stream::new(5, Purpose::Check, 0, index).fill_normal(&mut noise);
     let pixels = input.len() / n;
-    for (i, label) in labels.iter_mut().enumerate() {
-        *label = (i % 2) as f32;
-        input[i * pixels..(i + 1) * pixels].iter_mut().for_each(|v| *v = 0.5 * *v + *label);
+    for (i, (label, input)) in labels.iter_mut().zip(input.chunks_exact_mut(pixels)).enumerate() {
+        let brighter = (i % 2) as f32;
+        *label = T::of(brighter.into());
+        input.iter_mut().zip(&noise[i * pixels..]).for_each(|(v, noise)| *v = T::of((0.5 * noise + brighter).into()));
     }
     if let Some(maps) = maps {
         let pixels = maps.len() / n;
         for (i, map) in maps.chunks_exact_mut(pixels).enumerate() {
-            map.fill(0.0);
-            map[..pixels / 2].fill((i % 2) as f32);
+            map.fill(T::zero());
+            map[..pixels / 2].fill(T::of((i % 2) as f64));
         }
     }
 }
@@ -78,16 +81,18 @@ pub fn distance(a: &[f32], b: &[f32]) -> f64 {
     largest(&difference) / largest(&reference).max(f64::MIN_POSITIVE)
 }
 
-/// Asserts that training steps agree with the CPU, each from the CPU's state: losses to 1e-5, gradients to `bound` of the largest one.
+/// Asserts that training steps agree with the CPU, each from the CPU's state: losses to 1e-5, gradients to `bound` of the largest one; but for one
+/// step in twenty, where one of both is that near to the gradients in f64 and the other has decided a tie in another way.
 fn beside_the_cpu(gpu: &Gpu, net: &str, side: usize, optimizer: Optimizer, maps: bool, batches: &[usize], bound: f64) {
     let arch = baselines::any(net, true).unwrap();
     let largest_batch = batches.iter().copied().max().unwrap();
     let mut cpu = network(&Device::Cpu, &arch, largest_batch, side, optimizer, maps);
     let mut cuda = network(&gpu.device, &arch, largest_batch, side, optimizer, maps);
-    let mut worst = [0.0f64; 3];
+    let (mut worst, mut ties) = ([0.0f64; 3], 0);
     for (i, &n) in batches.iter().enumerate() {
-        cuda.set_weights(&cpu.weights().unwrap()).unwrap();
-        cuda.set_moments(&cpu.moments().unwrap()).unwrap();
+        let (weights, moments) = (cpu.weights().unwrap(), cpu.moments().unwrap());
+        cuda.set_weights(&weights).unwrap();
+        cuda.set_moments(&moments).unwrap();
         let step = i as u64 + 1;
         let ours = trained(&mut cuda, n, step);
         let reference = trained(&mut cpu, n, step);
@@ -98,11 +103,24 @@ fn beside_the_cpu(gpu: &Gpu, net: &str, side: usize, optimizer: Optimizer, maps:
             distance(&ours.2.stats, &reference.2.stats),
         ];
         assert!(found[0] <= 1e-5, "{net} step {step}: losses {:e}", found[0]);
-        assert!(found[1] <= bound, "{net} step {step}: gradients {:e}", found[1]);
+        if found[1] > bound {
+            ties += 1;
+            let mut exact = network_of::<f64>(DType::F32, &Device::Cpu, &arch, n, side, optimizer, maps);
+            exact.set_weights(&weights).unwrap();
+            exact.set_moments(&moments.iter().copied().map(f64::from).collect::<Vec<_>>()).unwrap();
+            fill(&mut exact, n, step as u32);
+            exact.train(n, &hyper(step)).unwrap();
+            let grads = exact.plan(n).unwrap().ports.training.unwrap().grads;
+            let exact: Vec<f32> = exact.read(grads).unwrap().iter().map(|&v| v as f32).collect();
+            let [gpu, cpu] = [&ours.1, &reference.1].map(|grads| distance(grads, &exact));
+            println!("{net} step {step}: gradients {:.1e} apart, {gpu:.1e} and {cpu:.1e} from those in f64", found[1]);
+            assert!(gpu.min(cpu) <= bound && gpu.max(cpu) <= TIE, "{net} step {step}: gradients {:e}", found[1]);
+        }
         assert!(found[2] <= 1e-5, "{net} step {step}: running statistics {:e}", found[2]);
         assert_eq!(ours.2.batches, reference.2.batches);
         worst = std::array::from_fn(|i| worst[i].max(found[i]));
     }
+    assert!(ties <= batches.len() / 20, "{net}: gradients beyond {bound:e} in {ties} of {} steps", batches.len());
     println!(
         "{net} {optimizer:?}, maps {maps}: losses {:.1e}, gradients {:.1e}, statistics {:.1e}",
         worst[0], worst[1], worst[2]
@@ -113,6 +131,9 @@ fn beside_the_cpu(gpu: &Gpu, net: &str, side: usize, optimizer: Optimizer, maps:
 /// larger relative to the sum. Where two values of a pool's window differ by rounding only, its argmax may differ, which changes one term of
 /// thousands.
 const GRADIENTS: f64 = 2e-4;
+
+/// What one such term changes, at most: a gradient of the smallest net has 784 of them, 16 images of 7 × 7 pixels, and they cancel.
+const TIE: f64 = 1e-2;
 
 /// A score is a function of net and image alone on a GPU too, whatever tiles the size of a batch chooses.
 #[test]
