@@ -8,7 +8,7 @@ use pulp::Simd;
 
 /// `f32` or `f64`.
 pub trait Real:
-    Lanes
+    Vectors
     + num_traits::Float
     + num_traits::NumAssign
     + bytemuck::Pod
@@ -26,7 +26,7 @@ pub trait Real:
 }
 
 /// Vectors of numbers in the registers of a processor.
-pub trait Lanes: Copy + 'static {
+pub trait Vectors: Copy + 'static {
     /// A register.
     type Vector<S: Simd>: Copy;
 
@@ -42,7 +42,7 @@ pub trait Lanes: Copy + 'static {
 
 macro_rules! lanes {
     ($real:ty, $vector:ident, $splat:ident, $mul_add:ident, $vectors:ident, $vectors_mut:ident) => {
-        impl Lanes for $real {
+        impl Vectors for $real {
             type Vector<S: Simd> = S::$vector;
 
             #[inline(always)]

@@ -138,8 +138,16 @@ pub(crate) fn predict(
     let tables = Tables::new(&place, options, reports.iter().flatten())?;
     let rows = reports.into_iter().map(|report| report.map(|report| report.prediction)).collect();
     let places = Places { options, out, place: &place };
-    let mut work =
-        Work { jobs: &jobs, places, tables, rows, failed: Vec::new(), disk_is_full: false, pace: Pace::new() };
+    let mut work = Work {
+        jobs: &jobs,
+        places,
+        tables,
+        rows,
+        failed: Vec::new(),
+        table_failures: Vec::new(),
+        disk_is_full: false,
+        pace: Pace::new(),
+    };
     let mut progress = context.task("predicting", left.len() as u64);
     let inputs: Vec<Input> = left.iter().map(|&i| Input::File(jobs[i].image.clone())).collect();
     let mut left = left.into_iter();
@@ -162,7 +170,7 @@ pub(crate) fn predict(
         }
         Ok(())
     })?;
-    let Work { tables, rows, mut failed, disk_is_full, pace, .. } = work;
+    let Work { tables, rows, mut failed, table_failures, disk_is_full, pace, .. } = work;
     let done: Vec<Prediction> = rows.into_iter().flatten().collect();
     let speed = pace.speed();
     let so_fast = speed.map_or(String::new(), |speed| format!(": {speed}"));
@@ -176,16 +184,9 @@ pub(crate) fn predict(
             Ok(())
         }
     });
-    add_failure(&mut failed, finished.err());
+    failed.extend(finished.err().filter(|error| !table_failures.contains(&error.to_string())));
     let drift = model.meta.calibration.as_ref().and_then(|calibration| Drift::of(calibration, &done));
     Ok(Predictions { done, failed, drift, speed })
-}
-
-/// Adds what failed, once: on a full disk a table fails at each of its rows.
-fn add_failure(failed: &mut Vec<Error>, error: Option<Error>) {
-    let is_new = |error: &Error| !failed.iter().any(|earlier| earlier.to_string() == error.to_string());
-    let new = error.filter(is_new);
-    failed.extend(new);
 }
 
 /// What is left of images, and where.
@@ -204,6 +205,8 @@ struct Work<'a> {
     tables: Tables,
     rows: Vec<Option<Prediction>>,
     failed: Vec<Error>,
+    /// What tables have failed with: on a full disk they do so at each of their rows.
+    table_failures: Vec<String>,
     disk_is_full: bool,
     pace: Pace,
 }
@@ -226,7 +229,10 @@ impl Work<'_> {
                 report
             }));
         }
-        if let Err(error) = self.tables.push(new.iter().flatten()) {
+        if let Err(error) = self.tables.push(new.iter().flatten())
+            && !self.table_failures.contains(&error.to_string())
+        {
+            self.table_failures.push(error.to_string());
             self.fail(error);
         }
         self.pace.done(&begun);
@@ -239,6 +245,6 @@ impl Work<'_> {
     /// A result could not be written.
     fn fail(&mut self, error: Error) {
         self.disk_is_full |= error.is_full();
-        add_failure(&mut self.failed, Some(error));
+        self.failed.push(error);
     }
 }
