@@ -11,6 +11,7 @@ nothing):
 | skipped | | |
 """
 
+import gzip
 import hashlib
 import os
 import re
@@ -490,6 +491,18 @@ COMMANDS = {
 }
 
 
+def unpack():
+    """Puts the programs beside their packed files, as `pack` leaves them."""
+    for packed in [HERE / "fcdd.gz", HERE / "cuda-tests.gz"]:
+        program = packed.with_suffix("")
+        if packed.exists() and not program.exists():
+            part = program.with_suffix(f".{os.getpid()}")  # two proofs may begin at once
+            with gzip.open(packed) as source, open(part, "wb") as to:
+                shutil.copyfileobj(source, to)
+            part.chmod(0o755)
+            part.replace(program)
+
+
 def prove(name, out, seconds, table):
     """Runs the parts of a command within its seconds; returns the exit code."""
     device = os.environ.get("FCDD_TEST_DEVICE", "gpu")
@@ -500,6 +513,7 @@ def prove(name, out, seconds, table):
         del os.environ[variable]
     os.environ |= {"FCDD_TEST_DEVICE": device, "FCDD_REQUIRE_STANDIN": "1"}  # a test that finds no device fails
     os.environ |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}  # tables have –, ², whatever the locale
+    unpack()
     if not (HERE / "fcdd").exists():
         refuse("this folder was not packed: scripts/gpu-proof pack DIR, then DIR/gpu-proof")
     least = runner.LEAST * sum(part.seconds for part in table)

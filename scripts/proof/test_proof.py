@@ -775,6 +775,13 @@ class Files(Stub):
 
 
 class Pack(Stub):
+    def test_programs_travel_compressed(self):
+        for name in ("fcdd", "cuda-tests"):
+            subprocess.run(["gzip", self.folder / name], check=True)
+        outcomes = self.prove("first")
+        self.assertEqual({outcomes["fcdd info"], outcomes["list of tests"]}, {"passed"})
+        self.assertEqual(self.prove("second")["results of first"], "passed")
+
     def test_results_in_the_packed_folder_are_not_deleted(self):
         (self.folder / ".packed").touch()
         (self.folder / "results").mkdir()
