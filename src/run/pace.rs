@@ -41,10 +41,11 @@ impl Pace {
         // No image is left alone: norms may be unable to take statistics of it.
         let candidates = (2..=settings.batch).rev().chain(settings.batch + 1..=few.len());
         let batch = candidates.into_iter().find(|batch| few.len() % batch != 1).unwrap_or(settings.batch);
-        // A rate of 0, since what steps make of so few images may be no numbers after a while.
+        // No weight changes, since what steps make of so few images may be no numbers after a while.
         let own = Settings {
             batch,
             lr: 0.0,
+            weight_decay: 0.0,
             passes: 1,
             views: settings.views.map(|_| 1),
             patience: None,

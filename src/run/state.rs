@@ -213,5 +213,10 @@ mod tests {
         refused(State { best: state(Some(0.75)).best, ..state(None) }, "does not hold the weights of the best epoch");
         let other = Weights { params: vec![1.0], stats: vec![1.0], batches: 1 };
         refused(State { best: Some(other), ..state(Some(0.75)) }, "another net");
+        for value in [f32::NAN, f32::INFINITY] {
+            let Weights { stats, batches, .. } = state(None).weights;
+            let weights = Weights { params: vec![5.0, value, 5.0], stats, batches };
+            refused(State { weights, ..state(None) }, "no numbers");
+        }
     }
 }

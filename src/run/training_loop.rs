@@ -364,8 +364,8 @@ fn diverged(settings: &Settings, problem: String) -> Error {
     let Settings { lr, weight_decay, .. } = settings;
     // So much takes away what there is.
     let remedy = match *weight_decay >= 1.0 {
-        true => format!("train with less `weight_decay` than {weight_decay}"),
-        false => format!("train with a lower `lr` than {lr}"),
+        true => format!("train with less `weight_decay` than {weight_decay:?}"),
+        false => format!("train with a lower `lr` than {lr:?}"),
     };
     Error::Numeric { problem, remedy }
 }

@@ -73,6 +73,7 @@ fn names_are_only_names() {
     let mut command = scratch.command();
     let ran = Ran(command.args(sweep.split(' ')).arg("sweep\ntouch pwned #").output().unwrap());
     ran.expect_error(&["line break", "--out"]);
+    assert!(!scratch.path("sweep\ntouch pwned #").exists());
 }
 
 /// What is not a file is refused, where reading it may never end.

@@ -102,8 +102,19 @@ fn files_within_a_limit_are_whole_and_others_are_told() {
     }
     let told = ran.stderr().lines().filter(|line| line.starts_with("error") && line.contains(".png: ")).count();
     assert_eq!(drawn.len() + told, 120, "{}", ran.stderr());
+    let of_table = ran.stderr().lines().filter(|line| line.contains("scores.csv")).count();
+    assert_eq!(of_table, 1, "a table that is full fails at each of its rows: {}", ran.stderr());
     let table = fs::read_to_string(scratch.path("out/scores.csv")).unwrap();
     assert!(table.ends_with('\n') && table.lines().count() > 1, "{table}");
+}
+
+/// It is told by its own name, not by that of the unfinished file.
+#[test]
+fn an_array_that_does_not_fit_is_told_by_its_name() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("images/a.png", &png(80, 80));
+    let ran = scratch.run_with_file_limit(2, "predict run images --what map --out out");
+    ran.expect_error(&["cannot write out/a_map.npy: File too large"]);
 }
 
 /// What fails for lack of open files or memory says nothing of an image: none is left out for it.
