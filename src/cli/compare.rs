@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::printable::Printable;
 use crate::run::compare::{Compared, compare};
 use crate::run::figures::Measure;
-use crate::run::kind::SHEET;
+use crate::run::own_files::SHEET;
 
 /// Show the heatmaps of several models side by side, for the same test images
 #[derive(Debug, clap::Args)]

@@ -12,6 +12,7 @@ use super::calibration_scores::CalibrationScores;
 use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::figures::Evaluation;
+use super::kind::Kind;
 use super::known_images::{KnownImages, without_copies};
 use super::lock::FolderLock;
 use super::model::{Model, model_file, model_folder};
@@ -214,7 +215,7 @@ fn is_own(file: &Path) -> bool {
 
 /// Whether figures in the folder of a model are of it, at whatever threshold: in a run's folder those of its own.
 fn is_tested(directory: &RunDirectory, file: &Path, model: &Model) -> bool {
-    if directory.file(directory::CONFIG).is_file() {
+    if Kind::Train.told_by(directory.path()).is_some() {
         return is_own(file);
     }
     let evaluation = directory.read_json::<Evaluation>(directory::EVALUATION);

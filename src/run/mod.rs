@@ -11,7 +11,7 @@
 //! | `features`, `reduction` | of nets whose frozen layers are fixed: what they make of each view, computed once; its principal components |
 //! | [`model`], [`score`], [`stitch`], [`heatmap`], `pixel_map`, [`regions`], [`overlay`] | the model file; scoring with it; maps of tiles as one; heatmaps to show; values of an image's own pixels; where they exceed the pixel threshold; all that on the image |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
-//! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
+//! | [`kind`], [`own_files`], [`output`] | of which subcommand the results in a folder are; which files are ours; that results replace earlier ones as a whole |
 //! | `calibration_scores`, [`calibration`], [`verdict`] | what a model says of good images; the threshold that follows, and what it promises; what images are called by it |
 //! | [`figures`], [`breakdown`], `overlap` | what a model is measured by; what that rests on; test images that are known from elsewhere |
 //! | [`results`], [`sheets`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
@@ -44,6 +44,7 @@ pub(crate) mod model;
 pub(crate) mod output;
 mod overlap;
 pub(crate) mod overlay;
+pub(crate) mod own_files;
 mod pace;
 mod pixel_map;
 pub(crate) mod plots;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
@@ -65,7 +65,10 @@ impl Output {
         results: Vec<String>,
     ) -> Result<Output> {
         let lock = FolderLock::new(out)?;
-        check_kind(out, kind, beside)?;
+        if !holds_results(out, kind, beside)? {
+            refuse_foreign(out, kind, &results)?;
+        }
+        refuse_links(out, &results)?;
         let partial = partial(out)?;
         let beside = if partial.is_dir() { Some(FolderLock::new(&partial)?) } else { None };
         if let Some(Journal { publishing: Some(old), .. }) = Journal::of(&partial, out)? {
@@ -193,9 +196,17 @@ impl Journal {
     }
 }
 
-/// Fails where a folder, or what is unfinished beside it, holds results of other subcommands than its own and those that may lie `beside`, or
-/// files of other programs that results would replace.
-pub(crate) fn check_kind(out: &Path, own: Kind, beside: &[Kind]) -> Result<()> {
+/// Fails where a folder, or what is unfinished beside it, holds results of another subcommand, or files of other programs that results would
+/// replace.
+pub(crate) fn check_kind(out: &Path, own: Kind) -> Result<()> {
+    if holds_results(out, own, &[])? { Ok(()) } else { refuse_foreign(out, own, &[]) }
+}
+
+/// Whether a folder, or what is unfinished beside it, holds results of a subcommand or of those that may lie `beside`.
+///
+/// # Errors
+/// Where they are of others.
+pub(crate) fn holds_results(out: &Path, own: Kind, beside: &[Kind]) -> Result<bool> {
     let partial = partial(out)?;
     let finished = Kind::VARIANTS.iter().filter_map(|&kind| Some((kind, out.join(kind.told_by(out)?))));
     let unfinished = [out, &partial].map(|folder| {
@@ -203,21 +214,30 @@ pub(crate) fn check_kind(out: &Path, own: Kind, beside: &[Kind]) -> Result<()> {
     });
     let [here, there] = unfinished;
     let results: Vec<(Kind, PathBuf)> = finished.chain(here?).chain(there?).collect();
-    // Results beside tell whose such a file is, though it was changed.
-    if results.is_empty()
-        && let Some(name) = own.foreign_in(out)
-    {
-        let problem = format!("is no result of {}, and one of this name would replace it", own.word());
-        return Err(Error::file(out.join(name), problem, "move it away, or choose another folder for `out`"));
-    }
-    match results.into_iter().find(|(kind, _)| *kind != own && !beside.contains(kind)) {
+    match results.iter().find(|(kind, _)| *kind != own && !beside.contains(kind)) {
         Some((kind, file)) => {
             let problem =
                 format!("belongs to results of {}, and those of {} would mix with them", kind.word(), own.word());
             Err(Error::file(file, problem, "choose another folder for `out`, or move those results away"))
         }
-        None => Ok(()),
+        None => Ok(!results.is_empty()),
     }
+}
+
+/// Fails where results, which have these names beside their own, would replace files of other programs. Results that are there tell that such a
+/// file is one of them, though it was changed.
+fn refuse_foreign(out: &Path, own: Kind, results: &[String]) -> Result<()> {
+    let Some(name) = own.foreign_in(out, results) else { return Ok(()) };
+    let problem = format!("is no result of {}, and one of this name would replace it", own.word());
+    Err(Error::file(out.join(name), problem, "move it away, or choose another folder for `out`"))
+}
+
+/// Fails where a result would be written through a link within the folder, in the place of what lies elsewhere.
+fn refuse_links(out: &Path, results: &[String]) -> Result<()> {
+    let outside = |name: &&String| out.join(name).exists() && !files::is_within(out, Path::new(name));
+    let Some(name) = results.iter().find(outside) else { return Ok(()) };
+    let problem = "lies behind a link, and a result of this name would replace it";
+    Err(Error::file(out.join(name), problem, "remove the link, or choose another folder for `out`"))
 }
 
 /// Fails where results would come to lie among the images of a folder, to be taken for some of them.
@@ -234,11 +254,29 @@ pub(crate) fn check_outside(out: &Path, images: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The path from the root of what is there or will be.
+/// The path from the root of what is there or will be: `..` leads out of a folder that is yet to be made as out of any.
 pub(crate) fn resolved(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let there = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
-    there.map_or(path.clone(), |(above, rest)| above.join(rest))
+    let Some((above, rest)) = there else { return path };
+    let Some(place) = rest.components().position(|part| part == Component::ParentDir) else { return above.join(rest) };
+    let parts = |from, n| rest.components().skip(from).take(n).collect::<PathBuf>();
+    let left = above.join(parts(0, place));
+    // What comes after it may be there.
+    resolved(&left.parent().unwrap_or(&left).join(parts(place + 1, usize::MAX)))
+}
+
+/// Says of results that are made in place, in a folder that is this process's own, that they are unfinished: whatever comes of them, the same
+/// subcommand may write there again.
+pub(crate) fn begin_in_place(out: &Path, kind: Kind) -> Result<()> {
+    check_kind(out, kind)?;
+    files::remove_unfinished(out)?;
+    Journal { kind, request: None, results: Vec::new(), publishing: None }.write(out)
+}
+
+/// Says that they are all there.
+pub(crate) fn finish_in_place(out: &Path) -> Result<()> {
+    files::remove(&out.join(JOURNAL))
 }
 
 /// Removes what tests of a run's earlier model have left, also of one that was killed on the way: it would pass for the new model's.
@@ -538,7 +576,10 @@ mod tests {
             fs::create_dir_all(root.path().join("other")).unwrap();
             assert!(check_outside(&root.path().join(inside), &images).is_err(), "{inside}");
         }
-        for beside in ["out", "parts-run", "parts.partial"] {
+        for inside in ["nowhere/../parts/out", "a/b/../../parts/out", "parts/good/a.PNG/../out"] {
+            assert!(check_outside(&root.path().join(inside), &images).is_err(), "{inside}");
+        }
+        for beside in ["out", "parts-run", "parts.partial", "parts/nowhere/../../out"] {
             check_outside(&root.path().join(beside), &images).unwrap();
         }
         fs::remove_file(images.join("good/a.PNG")).unwrap();

@@ -60,6 +60,30 @@ fn a_result_that_cannot_be_written_does_not_lose_the_others() {
     assert_eq!(scratch.files("out"), written);
 }
 
+/// Ground truth has the names of masks that are predicted.
+#[test]
+fn pictures_of_others_are_not_replaced() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("images/hole/a.png", &png(28, 28));
+    scratch.write("images/good/b.png", &png(28, 29));
+    scratch.write("truth/hole/a_mask.png", b"theirs");
+    let words = "predict run images --what mask --out";
+    let told = ["truth/hole/a_mask.png: is no result of predict", "another folder for --out"];
+    scratch.run(&format!("{words} truth")).expect_error(&told);
+    assert_eq!(scratch.files("truth"), ["hole/a_mask.png"]);
+    #[cfg(unix)]
+    {
+        scratch.run("predict run images --what scores --out out").expect_success();
+        std::os::unix::fs::symlink(scratch.path("truth/hole"), scratch.path("out/hole")).unwrap();
+        scratch.run(&format!("{words} out")).expect_error(&["out/hole/a_mask.png: lies behind a link"]);
+    }
+    assert_eq!(fs::read(scratch.path("truth/hole/a_mask.png")).unwrap(), b"theirs");
+    // Nor by a watch.
+    let watch = "predict run --watch images --what mask --out truth";
+    scratch.run(watch).expect_error(&["truth/hole/a_mask.png: is no result of predict --watch"]);
+    assert_eq!(scratch.files("truth"), ["hole/a_mask.png"]);
+}
+
 /// Many images in `many`, and a predict of them that was killed after some.
 fn killed(scratch: &Scratch, place: &str, words: &str) {
     for i in 0..400 {

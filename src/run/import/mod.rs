@@ -122,7 +122,7 @@ fn check_name(path: &Path) -> Result<()> {
 
 /// Fails unless a folder has room for a model: it holds none, and no results of others.
 fn check_free(out: &Path) -> Result<()> {
-    check_kind(out, Kind::Train, &[])?;
+    check_kind(out, Kind::Train)?;
     match [MODEL, CONFIG].iter().find(|name| out.join(name).exists()) {
         Some(name) => Err(Error::file(out, format!("already holds a {name}"), "choose another folder for `out`")),
         None => Ok(()),
