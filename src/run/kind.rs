@@ -95,7 +95,13 @@ impl Kind {
         };
         let within: Vec<String> = match self {
             Kind::Watch => below(Path::new("")).into_iter().filter(|name| is_of_prediction(name)).collect(),
-            Kind::Demo => Surface::ALL.iter().flat_map(|surface| below(Path::new(surface.name()))).collect(),
+            Kind::Demo => Surface::ALL
+                .iter()
+                .flat_map(|surface| {
+                    let run = FILES.iter().map(|name| format!("{}/run/{name}", surface.name()));
+                    below(&Path::new(surface.name()).join("data")).into_iter().chain(run)
+                })
+                .collect(),
             _ => Vec::new(),
         };
         fixed.into_iter().map(str::to_string).chain(within).collect()
