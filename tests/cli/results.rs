@@ -157,11 +157,16 @@ fn hostile_names_inject_nothing() {
     }
     scratch.write(&format!("{root}/test/good/0.png"), &png(32, 32));
     scratch.write(&format!("{root}/test/{defect}/0.png"), &png(40, 32));
+    scratch.write(&format!("{root}/test/x\nimage AUROC \u{1b}[2J/0.png"), &png(32, 40));
     let flags = "--net FCDD_CNN32_S --side 32 --epochs 1 --out run";
     let ran = scratch.command().args(["train", "folder", "--data", root]).args(flags.split(' ')).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let report = fs::read_to_string(scratch.path("run/report.html")).unwrap();
-    assert!(!report.contains("<script") && !report.contains("<img src=x"));
+    assert!(!report.contains("<script") && !report.contains("<img src=x") && !report.contains('\u{1b}'));
+    // The table of kinds has a row for each, whatever its name.
+    let table = String::from_utf8_lossy(&ran.stdout);
+    assert!(table.contains("x\\u{a}image AUROC") && table.contains("\\u{1b}[2J"), "{table}");
+    assert!(!table.contains('\u{1b}') && table.matches("\nimage AUROC").count() == 1, "{table}");
     assert!(report.contains(r"/&lt;img src=x&gt;&amp;'\'''"), "quoted for a shell");
 }
 

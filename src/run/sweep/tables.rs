@@ -122,6 +122,7 @@ pub(crate) fn plain(summary: &Summary) -> String {
     // Of what was published the figures are enough here.
     header.iter_mut().filter(|name| name.ends_with(DAGGER)).for_each(|name| *name = format!("published{DAGGER}"));
     rows.insert(0, header);
+    rows.iter_mut().flatten().for_each(|cell| *cell = printable::escaped(cell).into_owned());
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {
