@@ -59,6 +59,7 @@ pub(crate) struct Imported {
 pub(crate) fn import(context: &Context, request: &Request, out: &Path) -> Result<Imported> {
     let Request { snapshot, config, data, .. } = request;
     [Some(snapshot), data.as_ref()].into_iter().flatten().try_for_each(|path| check_name(path))?;
+    FolderLock::tidy(out)?;
     check_free(out)?;
     let mut bytes = files::read(snapshot)?;
     let is_torch = is_torch(snapshot, &bytes);
