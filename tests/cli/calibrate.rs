@@ -352,7 +352,10 @@ fn what_a_calibration_replaces_is_replaced_as_a_whole() {
     fs::copy(scratch.path("run/model.safetensors"), scratch.path("theirs/model.safetensors")).unwrap();
     let others = ["chosen.png", "config.json", "maps.npy", "report.html", "roc.csv", "roc.svg", "scores.csv"];
     others.iter().for_each(|name| drop(scratch.write(&format!("theirs/{name}"), b"theirs")));
-    scratch.run("calibrate theirs --good fresh --by capped --fpr 0.2").expect_success();
+    let others_format = scratch.write("fresh/z.gif", b"GIF89a");
+    let ran = scratch.run("calibrate theirs --good fresh --by capped --fpr 0.2");
+    assert!(ran.expect_success().stderr().contains("the first is z.gif"), "{}", ran.stderr());
+    fs::remove_file(others_format).unwrap();
     scratch.run("evaluate theirs --data set").expect_error(&["theirs/", "is no result of evaluate", "--out"]);
     for name in others {
         assert_eq!(fs::read(scratch.path("theirs").join(name)).unwrap(), b"theirs", "{name}");
