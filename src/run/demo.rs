@@ -111,7 +111,7 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
         lock.check()?;
         let defects = write_data(surface, &data, seed)?;
         let settings = settings(&data, seed, epochs).located()?;
-        let task = prepare(&settings, context)?;
+        let task = prepare(&settings, context).map_err(of_demo)?;
         let run = RunDirectory::replace(FolderLock::new(&folder.join("run"))?)?;
         run.write_json(directory::CONFIG, &settings)?;
         let trained = train::train(context, &task, &settings, None, Some(&run))?;
@@ -130,6 +130,16 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
     directory::write_json(&out.join(DEMO), &report)?;
     finish_in_place(out)?;
     Ok(Some(report))
+}
+
+/// An image that cannot be read is none of the demo's, or was changed since it was drawn.
+fn of_demo(error: Error) -> Error {
+    match error {
+        Error::File { path, problem, .. } => {
+            Error::file(path, problem, "remove it, and run the demo again, which draws its images anew")
+        }
+        other => other,
+    }
 }
 
 /// Writes a surface's training and test images, and returns what is wrong with the latter.
