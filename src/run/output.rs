@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -94,7 +95,7 @@ impl Output {
         if partial.exists() {
             discard(&partial, out)?;
         }
-        let beside = if replaces { Some(FolderLock::new(&partial)?) } else { None };
+        let beside = if replaces { Some(making(&partial, out)?) } else { None };
         let place = if replaces { partial } else { out.to_path_buf() };
         Journal { kind, request, results, publishing: None }.write(&place)?;
         Ok(Output { kind, lock, place, beside, resumed: false })
@@ -288,6 +289,21 @@ pub(crate) fn forget_test(directory: &RunDirectory) -> Result<()> {
         discard(&partial, out)?;
     }
     directory::OF_TEST.into_iter().chain([JOURNAL]).try_for_each(|name| files::remove(&directory.to_write(name)?))
+}
+
+/// Makes `OUT.partial`.
+fn making(partial: &Path, out: &Path) -> Result<FolderLock> {
+    FolderLock::new(partial).map_err(|error| match error {
+        Error::Io { source, .. } if is_forbidden(&source) => {
+            let problem = format!("cannot be made ({source}), and what replaces the results in {} is", out.printable());
+            Error::file(partial, problem, "allow to write there, or name another folder for `out`")
+        }
+        other => other,
+    })
+}
+
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// `OUT.partial`.

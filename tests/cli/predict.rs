@@ -255,6 +255,30 @@ fn a_folder_that_may_not_be_entered_costs_no_other_image() {
     assert!(table.contains("in/a.png") && !table.contains("b.png"), "{table}");
 }
 
+/// Results are replaced by way of a folder beside theirs: where none can be made, it is told what would do.
+#[cfg(unix)]
+#[test]
+fn a_folder_in_which_nothing_may_be_made_is_told() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    let scratch = Scratch::new().with_run();
+    scratch.write("a.png", &png(28, 28));
+    scratch.run("predict run a.png --out locked/out --what scores").expect_success();
+    let allow = |name: &str, mode| fs::set_permissions(scratch.path(name), PermissionsExt::from_mode(mode)).unwrap();
+    [("", 0o777), ("locked/out", 0o777), ("locked/out/scores.csv", 0o666), ("locked", 0o555)]
+        .into_iter()
+        .for_each(|(name, mode)| allow(name, mode));
+    let mut command = scratch.command();
+    command.args(["predict", "run", "a.png", "--out", "locked/out", "--what", "overlay"]);
+    if fs::metadata(scratch.path("a.png")).unwrap().uid() == 0 {
+        command.uid(65534);
+    }
+    let ran = Ran(command.output().unwrap());
+    allow("locked", 0o755);
+    ran.expect_error(&["out.partial: cannot be made", "name another folder for --out"]);
+    assert_eq!(scratch.files("locked"), ["out/scores.csv"]);
+}
+
 #[test]
 fn names_need_not_be_unicode() {
     use std::ffi::OsStr;
