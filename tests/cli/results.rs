@@ -166,7 +166,7 @@ fn hostile_names_inject_nothing() {
     // The table of kinds has a row for each, whatever its name.
     let table = String::from_utf8_lossy(&ran.stdout);
     assert!(table.contains("x\\u{a}image AUROC") && table.contains("\\u{1b}[2J"), "{table}");
-    assert!(!table.contains('\u{1b}') && table.matches("\nimage AUROC").count() == 1, "{table}");
+    assert!(!table.contains('\u{1b}') && !table.contains("\nimage AUROC"), "{table}");
     assert!(report.contains(r"/&lt;img src=x&gt;&amp;'\'''"), "quoted for a shell");
 }
 
