@@ -87,7 +87,7 @@ pub(crate) fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// The folder that a path lies in.
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -323,6 +323,17 @@ fn a_model_is_tested_on_images_whose_labels_are_known() {
     assert!(error.problem().contains("broken.png"), "{error}");
     let figures = Evaluator::new(&run).on_data(&copy).skipping_broken().evaluate(&Device::Cpu).unwrap();
     assert_eq!((figures.normal, figures.anomalous), (4, 4));
+
+    // The folder is this process's own before images are read, which takes long: nobody trains another model there meanwhile.
+    let held = Mutex::new(Vec::new());
+    let observe = |event: Event| {
+        if let Event::Note(_) = event {
+            held.lock().unwrap().push(out.join(".fcdd.lock").exists());
+        }
+    };
+    let test = Evaluator::new(&run).on_data(&copy).skipping_broken().in_folder(&out).on_event(&observe);
+    test.evaluate(&Device::Cpu).unwrap();
+    assert_eq!(held.into_inner().unwrap(), [true], "one note, of what was left out");
 }
 
 #[test]

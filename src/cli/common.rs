@@ -17,8 +17,8 @@ use crate::data::counted::Counted;
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::named::Named;
-use crate::printable::escaped_lines;
-use crate::run::breakdown::FEW_GOOD;
+use crate::printable::{escaped, escaped_lines};
+use crate::run::breakdown::{FEW_GOOD, KindFigures};
 use crate::run::calibration::Calibration;
 use crate::run::context::Context;
 use crate::run::figures::{Evaluation, Measure};
@@ -148,13 +148,14 @@ pub(super) fn describe(evaluation: &Evaluation, model: &Model) -> String {
     }
     let kinds = &evaluation.breakdown.kinds;
     if kinds.len() > 1 {
-        let width = kinds.iter().map(|kind| kind.kind.chars().count()).max().unwrap_or(0).max("kind of anomaly".len());
+        let name = |kind: &KindFigures| escaped(&kind.kind).into_owned();
+        let width = kinds.iter().map(|kind| name(kind).chars().count()).max().unwrap_or(0).max("kind of anomaly".len());
         lines.push(format!("{:<width$}  images  {:<19}  found at the threshold", "kind of anomaly", "image AUROC"));
         lines.extend(kinds.iter().map(|kind| {
             let auroc = kind.image_auroc.map_or("–".to_string(), |area| format!("{area:.3}"));
             let auroc = auroc + &kind.image_auroc_interval.in_words();
             let found = kind.true_positive_rate_interval.in_words();
-            format!("{:<width$}  {:>6}  {auroc:<19}  {:.2}{found}", kind.kind, kind.images, kind.true_positive_rate)
+            format!("{:<width$}  {:>6}  {auroc:<19}  {:.2}{found}", name(kind), kind.images, kind.true_positive_rate)
         }));
     }
     lines.join("\n")

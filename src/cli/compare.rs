@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::printable::Printable;
 use crate::run::compare::{Compared, compare};
 use crate::run::figures::Measure;
-use crate::run::kind::SHEET;
+use crate::run::own_files::SHEET;
 
 /// Show the heatmaps of several models side by side, for the same test images
 #[derive(Debug, clap::Args)]
@@ -22,6 +22,9 @@ pub(super) struct Args {
     /// Test images to show, by their number in a report (#0 is the first row of scores.csv) [default: of each label, equally spaced by the first model's score]
     #[arg(long = "viz-ids", value_name = "I,J,…", value_delimiter = ',')]
     chosen: Vec<usize>,
+    /// Leave out images that cannot be read
+    #[arg(long)]
+    skip_broken: bool,
     /// Folder for compare.png and compare.csv
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -34,7 +37,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
-    let compared = compare(&context(&device), &args.models, args.data.as_deref(), &args.chosen, &args.out)?;
+    let Args { models, data, chosen, skip_broken, out, .. } = &args;
+    let compared = compare(&context(&device), models, data.as_deref(), *skip_broken, chosen, out)?;
     if args.json {
         print_json(&compared)?;
         return Ok(Outcome::Fine);

@@ -7,8 +7,7 @@ use super::common::{ChosenArg, DeviceArg, context, describe, named, print_json, 
 use crate::error::Result;
 use crate::printable::Printable;
 use crate::run::directory;
-use crate::run::model::{Model, model_folder};
-use crate::run::prepare::TestSet;
+use crate::run::model::model_folder;
 use crate::run::results::evaluate_into;
 
 /// Measure a model on test images whose labels are known
@@ -38,11 +37,10 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let context = context(&device);
-    let model = Model::load(&args.model)?;
     let out = args.out.unwrap_or_else(|| model_folder(&args.model));
-    let test = TestSet::load(&model, args.data.as_deref(), args.skip_broken, &context)?;
-    test.check(&args.chosen.chosen)?;
-    let evaluation = evaluate_into(&context, &model, &args.model, &test, &out, &args.chosen.chosen)?.evaluation;
+    let data = args.data.as_deref();
+    let (model, tested) = evaluate_into(&context, &args.model, data, args.skip_broken, &out, &args.chosen.chosen)?;
+    let evaluation = tested.evaluation;
     if args.json {
         print_json(&evaluation)?;
     } else {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::run::output::resolved;
+use crate::run::own_files::{SLURM, SLURM_BEGIN};
 use crate::run::report::quoted;
 use crate::run::sweep::plan::SweepPlan;
 
@@ -29,10 +30,9 @@ pub(super) fn write_slurm(program: &Path, plan: &SweepPlan, folder: &Path, gpu: 
     let gpus = if gpu { "#SBATCH --gpus=1\n" } else { "" };
     words.extend(["--devices", if gpu { "cuda" } else { "cpu" }].map(str::to_string));
     let command = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
-    let path = folder.join("slurm.sh");
+    let path = folder.join(SLURM);
     let script = format!(
-        "#!/bin/bash
-# An array job of Slurm with one task a run: sbatch {script}
+        "{SLURM_BEGIN}{script}
 # Flags of sbatch go before the script's path and win over those here: --partition=NAME, --time=HH:MM:SS, or --array=1-{some} for
 # fewer tasks with several runs each, --array=3 for the third run again. Submitted again, it does what is left; the last task to end sums
 # everything up.

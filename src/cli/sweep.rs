@@ -73,7 +73,7 @@ pub(super) fn run(args: Args, program: &Path) -> Result<Outcome> {
     let plan = SweepPlan::new(choices.settings()?, &classes, seeds)?;
     plan.settings.check()?;
     check_place(&plan.settings, &out)?;
-    check_kind(&out, Kind::Sweep, &[])?;
+    check_kind(&out, Kind::Sweep)?;
     if slurm {
         let path = write_slurm(program, &plan, &out, devices != [DeviceChoice::Cpu])?;
         print_lines(&format!("submit it with: sbatch {}", quoted(&path.to_string_lossy())))?;

@@ -33,11 +33,11 @@ pub(crate) struct Wanted<'a> {
     pub limit: Option<usize>,
 }
 
-/// Outliers, and what was left out of them because it could not be read, as a text.
+/// Outliers, and what was left out of them, as texts.
 #[derive(Clone, Debug)]
 pub(crate) struct Outliers {
     pub images: ImageSource,
-    pub skipped: Option<String>,
+    pub notes: Vec<String>,
 }
 
 impl OutlierSource {
@@ -90,12 +90,13 @@ impl OutlierSource {
             None => images,
         };
         Images::room_for(images.count, form.side, form.channels.max(images.channels))?;
-        Ok(Outliers { images: images.resized(form.side).with_channels(form.channels).into(), skipped: None })
+        Ok(Outliers { images: images.resized(form.side).with_channels(form.channels).into(), notes: Vec::new() })
     }
 }
 
 /// Reads groups of images, at most as many of each as are wanted.
 fn load_files(path: &Path, groups: Vec<Vec<PathBuf>>, wanted: &Wanted) -> Result<Outliers> {
+    let mut notes: Vec<String> = folder::left_alone(&groups.concat());
     let few = |group: Vec<PathBuf>| match wanted.limit {
         Some(k) => spread(group.len(), k).into_iter().map(|i| group[i].clone()).collect(),
         None => group,
@@ -106,7 +107,8 @@ fn load_files(path: &Path, groups: Vec<Vec<PathBuf>>, wanted: &Wanted) -> Result
         let problem = skipped.unwrap_or_else(|| "holds no images".to_string());
         return Err(Error::file(path, problem, "name a folder with PNG, JPEG, BMP, TIFF, WebP or PNM files"));
     }
-    Ok(Outliers { images, skipped })
+    notes.extend(skipped);
+    Ok(Outliers { images, notes })
 }
 
 /// The kinds of outliers: those of all datasets.
@@ -261,9 +263,13 @@ mod tests {
             fs::write(dir.path().join(name), b"no image").unwrap();
         }
         let outliers = source.load(&wanted(8, 1, None)).unwrap();
-        let skipped = outliers.skipped.unwrap();
+        let [skipped] = &outliers.notes[..] else { panic!("{:?}", outliers.notes) };
         assert_eq!(outliers.images.count(), 1);
         assert!(skipped.contains("skipped 2 of 3 images") && skipped.contains("y.png"), "{skipped}");
+        // So are images of other formats.
+        fs::write(dir.path().join("a/x/z.GIF"), b"").unwrap();
+        let notes = source.load(&wanted(8, 1, None)).unwrap().notes;
+        assert!(notes.len() == 2 && notes[0].contains("the first is z.GIF"), "{notes:?}");
         let broken = source.at(dir.path().join("a")).load(&wanted(8, 1, None)).unwrap_err();
         assert!(broken.to_string().contains("y.png"), "{broken}");
     }

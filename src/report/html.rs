@@ -1,7 +1,9 @@
-//! One self-contained page: styles, images and plots within it, no scripts, no network. All text is escaped by [`maud`].
+//! One self-contained page: styles, images and plots within it, no scripts, no network. All text is escaped by [`maud`], control
+//! characters are spelt out.
 
 use std::io::Read;
 
+use crate::printable::escaped_lines;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
@@ -26,7 +28,8 @@ pub(crate) fn page(title: &str, lead: &Markup, sections: &[Markup]) -> String {
             }
         }
     };
-    page.into_string()
+    // Names of files and folders are other people's, and a page is read as text too.
+    escaped_lines(&page.into_string())
 }
 
 /// How pages begin, whatever they are about.
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn hostile_text_stays_text() {
-        let hostile = "\"><script>alert(1)</script><img src=x onerror='&";
+        let hostile = "\"><script>alert(1)</script>\u{1b}[2J<img src=x onerror='&";
         let both = (hostile.to_string(), hostile.to_string());
         let body = html! {
             (figures(std::slice::from_ref(&both)))
@@ -149,6 +152,7 @@ mod tests {
         let page = page(hostile, &html! { p { (hostile) } }, &[section(hostile, &body)]);
         assert!(!page.contains("<script") && !page.contains("<img src=x"), "{page}");
         assert_eq!(page.matches("&lt;script&gt;").count(), 14);
+        assert!(!page.contains('\u{1b}') && page.contains("\\u{1b}[2J"), "{page}");
         assert_eq!(page.matches("<img").count(), 1);
     }
 

@@ -12,6 +12,7 @@ use super::calibration_scores::CalibrationScores;
 use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::figures::Evaluation;
+use super::kind::Kind;
 use super::known_images::{KnownImages, without_copies};
 use super::lock::FolderLock;
 use super::model::{Model, model_file, model_folder};
@@ -22,7 +23,7 @@ use super::report::{self, Story};
 use super::verdict::DecisionRule;
 use crate::data::counted::Counted;
 use crate::data::fingerprint::ImageId;
-use crate::data::folder::{self, Broken, Read, read_all};
+use crate::data::folder::{self, Broken, Read, left_alone, read_all};
 use crate::data::image_source::Raw;
 use crate::datasets::mvtec;
 use crate::error::{Error, Result};
@@ -121,6 +122,8 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
     let earlier_threshold = model.meta.threshold;
     request.counted.clone().map_or(Ok(()), |counted| model.meta.count(counted))?;
     let (good_images, bad_images) = (images_in(good)?, bad.as_deref().map(images_in).transpose()?);
+    let listed = [Some(&good_images), bad_images.as_ref()].into_iter().flatten();
+    listed.flat_map(|images| left_alone(images)).for_each(|note| context.note(note));
     let (good, known) = scored(context, &model, good, &good_images, request.skip_broken)?;
     let bad = bad.as_ref().zip(bad_images);
     let bad = bad.map(|(bad, images)| scored(context, &model, bad, &images, request.skip_broken)).transpose()?;
@@ -214,7 +217,7 @@ fn is_own(file: &Path) -> bool {
 
 /// Whether figures in the folder of a model are of it, at whatever threshold: in a run's folder those of its own.
 fn is_tested(directory: &RunDirectory, file: &Path, model: &Model) -> bool {
-    if directory.file(directory::CONFIG).is_file() {
+    if Kind::Train.told_by(directory.path()).is_some() {
         return is_own(file);
     }
     let evaluation = directory.read_json::<Evaluation>(directory::EVALUATION);

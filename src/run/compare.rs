@@ -13,9 +13,10 @@ use super::directory::write_csv;
 use super::evaluate::{Tested, evaluate};
 use super::figures::{Evaluation, Measure};
 use super::heatmap::Renderer;
-use super::kind::{Kind, SHEET, TABLE};
+use super::kind::Kind;
 use super::model::Model;
 use super::output::{Output, check_outside};
+use super::own_files::{SHEET, TABLE};
 use super::prepare::TestSet;
 use super::score::{Scorer, Shown};
 use super::select::spaced;
@@ -68,6 +69,7 @@ pub(crate) fn compare(
     context: &Context,
     paths: &[PathBuf],
     data: Option<&Path>,
+    skip_broken: bool,
     chosen: &[usize],
     out: &Path,
 ) -> Result<Vec<Compared>> {
@@ -76,7 +78,7 @@ pub(crate) fn compare(
     let (Some(first), Some(path)) = (models.first(), paths.first()) else {
         return Err(Error::setting("there is nothing to compare", "name the folders of runs"));
     };
-    let test = TestSet::load(first, data, false, context).map_err(|error| error.at(path))?;
+    let test = TestSet::load(first, data, skip_broken, context).map_err(|error| error.at(path))?;
     test.check(chosen)?;
     test.data.iter().try_for_each(|data| check_outside(out, data))?;
     let output = Output::begin(out, Kind::Compare, &[], None, Vec::new())?;
@@ -85,7 +87,7 @@ pub(crate) fn compare(
     let mut chosen = chosen.to_vec();
     for ((name, model), at) in names.into_iter().zip(&models).zip(paths) {
         // Each net has its own side, at which its images are held.
-        let own = TestSet::load(model, data, false, context).map_err(|error| error.at(at))?;
+        let own = TestSet::load(model, data, skip_broken, context).map_err(|error| error.at(at))?;
         if !same_images(first, &test, model, &own) {
             let problem = format!("{} and {} have different test images", path.printable(), at.printable());
             return Err(Error::setting(

@@ -15,10 +15,11 @@ use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::evaluate::Tested;
 use super::heatmap::Renderer;
-use super::kind::{DEMO, Kind};
+use super::kind::Kind;
 use super::lock::FolderLock;
 use super::model::Model;
-use super::output::check_kind;
+use super::output::{begin_in_place, finish_in_place};
+use super::own_files::DEMO;
 use super::prepare::{TestSet, prepare};
 use super::results::finish;
 use super::select::{extremes, spaced};
@@ -97,8 +98,7 @@ pub(crate) fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings 
 /// Runs the demo in `out`: SURFACE/data, SURFACE/run, overview.png and demo.json.
 pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>) -> Result<Option<DemoReport>> {
     let lock = FolderLock::new(out)?;
-    check_kind(out, Kind::Demo, &[])?;
-    files::remove_unfinished(out)?;
+    begin_in_place(out, Kind::Demo)?;
     let mut figures = Vec::new();
     let mut groups = Vec::new();
     for surface in Surface::ALL {
@@ -111,7 +111,7 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
         lock.check()?;
         let defects = write_data(surface, &data, seed)?;
         let settings = settings(&data, seed, epochs).located()?;
-        let task = prepare(&settings, context)?;
+        let task = prepare(&settings, context).map_err(of_demo)?;
         let run = RunDirectory::replace(FolderLock::new(&folder.join("run"))?)?;
         run.write_json(directory::CONFIG, &settings)?;
         let trained = train::train(context, &task, &settings, None, Some(&run))?;
@@ -122,13 +122,24 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
             groups.push(group(surface, contrast, &scored, &trained.model)?);
         }
     }
-    let overview = out.join("overview.png");
+    let overview = out.join(directory::OVERVIEW);
     let drawn = sheet("fcdd demo: trained on good images and fine confetti alone", &groups, 112)?;
     lock.check()?;
     save_png(&overview, &drawn)?;
     let report = DemoReport { figures, overview: overview.to_string_lossy().into_owned() };
     directory::write_json(&out.join(DEMO), &report)?;
+    finish_in_place(out)?;
     Ok(Some(report))
+}
+
+/// An image that cannot be read is none of the demo's, or was changed since it was drawn.
+fn of_demo(error: Error) -> Error {
+    match error {
+        Error::File { path, problem, .. } => {
+            Error::file(path, problem, "remove it, and run the demo again, which draws its images anew")
+        }
+        other => other,
+    }
 }
 
 /// Writes a surface's training and test images, and returns what is wrong with the latter.

@@ -44,6 +44,8 @@ pub(crate) const MAPS: &str = "maps.npy";
 pub(crate) const ROC: &str = "roc.csv";
 pub(crate) const PIXEL_ROC: &str = "roc_pixels.csv";
 pub(crate) const ROC_PLOT: &str = "roc.svg";
+/// That of the pixels, where it stands by itself.
+pub(crate) const PIXEL_ROC_PLOT: &str = "roc_pixels.svg";
 /// Test images with their scores and heatmaps.
 pub(crate) const OVERVIEW: &str = "overview.png";
 /// Test images equally spaced by score, as in the paper's figures.

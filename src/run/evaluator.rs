@@ -69,11 +69,14 @@ impl<'a> Evaluator<'a> {
     fn evaluate_here(self, device: &Device) -> Result<Evaluation> {
         let silent = Context::silent(device);
         let context = Context { observer: self.observer.unwrap_or(silent.observer), ..silent };
-        let model = Model::load(&self.model)?;
-        let test = TestSet::load(&model, self.data.as_deref(), self.skip_broken, &context)?;
+        let data = self.data.as_deref();
         let tested = match &self.folder {
-            Some(folder) => evaluate_into(&context, &model, &self.model, &test, folder, &[])?,
-            None => evaluate(&context, &model, &test, &mut |_| Ok(()))?,
+            Some(folder) => evaluate_into(&context, &self.model, data, self.skip_broken, folder, &[])?.1,
+            None => {
+                let model = Model::load(&self.model)?;
+                let test = TestSet::load(&model, data, self.skip_broken, &context)?;
+                evaluate(&context, &model, &test, &mut |_| Ok(()))?
+            }
         };
         Ok(tested.evaluation)
     }

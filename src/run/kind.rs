@@ -1,38 +1,17 @@
 //! Kinds of results. A folder holds those of one subcommand, told by its files: no other one writes there.
 
-use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
-use super::directory::{CONFIG, EVALUATION, FILES, HISTORY, OF_TEST, PIXEL_ROC, REGIONS, REPORT, ROC, SCORES};
+use super::directory::{
+    CONFIG, EVALUATION, FILES, MODEL, OF_TEST, OVERVIEW, PIXEL_ROC_PLOT, REGIONS, REPORT, ROC_PLOT, SCORES, STATE,
+};
+use super::own_files::{DEMO, PLAN, SHEET, SLURM, SUMMARY, SUMMARY_CSV, SUMMARY_MD, TABLE, WATCH, columns, is_own};
 use crate::data::folder::OF_PREDICTIONS;
+use crate::data::surfaces::Surface;
 use crate::files;
-use crate::report::html;
-
-/// Heatmaps of several models, and the table of their figures.
-pub(crate) const SHEET: &str = "compare.png";
-pub(crate) const TABLE: &str = "compare.csv";
-
-/// Columns that tables have, whatever the version: what has others is none of ours.
-const COLUMNS: [(&str, &[&str]); 6] = [
-    (SCORES, &["image", "score"]),
-    (REGIONS, &["image", "region"]),
-    (TABLE, &["run", "net"]),
-    (HISTORY, &["epoch"]),
-    (ROC, &["false_positive_rate", "true_positive_rate"]),
-    (PIXEL_ROC, &["false_positive_rate", "true_positive_rate"]),
-];
-
-/// The plan of a sweep.
-pub(crate) const PLAN: &str = "sweep.json";
-
-/// Figures of a demo.
-pub(crate) const DEMO: &str = "demo.json";
-
-/// What a folder of images is watched for, and by.
-pub(crate) const WATCH: &str = "watch.json";
 
 /// Of which subcommand results are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, VariantArray)]
@@ -74,28 +53,58 @@ impl Kind {
 
     /// A file that tells that a folder holds such results.
     pub(crate) fn told_by(self, folder: &Path) -> Option<&'static str> {
-        let is_there = |name: &&str| folder.join(name).exists();
+        let is_ours = |name: &&str| is_own(folder, name) == Some(true);
         match self {
-            Kind::Train => Some(CONFIG).filter(is_there),
+            Kind::Train => Some(CONFIG).filter(is_ours),
             // That of a run is a part of it.
-            Kind::Evaluate => Some(EVALUATION).filter(|name| is_there(name) && !is_there(&CONFIG)),
+            Kind::Evaluate => Some(EVALUATION).filter(|name| is_ours(name) && !is_ours(&CONFIG)),
             // That of a watch is a part of it.
-            Kind::Predict => Some(SCORES).filter(|_| is_of_predictions(folder) && !is_there(&WATCH)),
-            Kind::Watch => Some(WATCH).filter(is_there),
-            Kind::Compare => [TABLE, SHEET].into_iter().find(|name| is_there(name) && !is_foreign(folder, name)),
-            Kind::Sweep => Some(PLAN).filter(is_there),
-            Kind::Demo => Some(DEMO).filter(is_there),
+            Kind::Predict => Some(SCORES).filter(|_| is_of_predictions(folder) && !folder.join(WATCH).exists()),
+            Kind::Watch => Some(WATCH).filter(is_ours),
+            Kind::Compare => Some(TABLE).filter(is_ours),
+            Kind::Sweep => Some(PLAN).filter(is_ours),
+            Kind::Demo => Some(DEMO).filter(is_ours),
         }
     }
 
-    /// A file that has the name of such a result and is of another program, where no file tells of results.
-    pub(crate) fn foreign_in(self, folder: &Path) -> Option<&'static str> {
-        let names = match self {
-            Kind::Train => &FILES,
-            Kind::Sweep | Kind::Demo => &[REPORT][..],
-            Kind::Evaluate | Kind::Predict | Kind::Watch | Kind::Compare => self.names(),
+    /// A file that such results, which have these names beside their own, would replace and that is another program's, where no file tells of
+    /// results: one that does not hold what ours do; or any, where nothing there is known to be ours.
+    pub(crate) fn foreign_in(self, folder: &Path, results: &[String]) -> Option<String> {
+        let mut there = self.written(folder);
+        there.extend_from_slice(results);
+        there.retain(|name| folder.join(name).is_file());
+        let are_own: Vec<Option<bool>> = there.iter().map(|name| is_own(folder, name)).collect();
+        let foreign = are_own.iter().position(|is_own| *is_own == Some(false));
+        let unknown = (!are_own.contains(&Some(true))).then_some(0);
+        foreign.or(unknown).and_then(|place| there.into_iter().nth(place))
+    }
+
+    /// Names of what is written into a folder, as far as they are known beforehand. Those of a model and a state are not among them: training
+    /// replaces neither.
+    fn written(self, folder: &Path) -> Vec<String> {
+        let below = |within: &Path| {
+            let files = files::below(&folder.join(within)).unwrap_or_default();
+            files.iter().filter_map(|name| within.join(name).to_str().map(str::to_string)).collect::<Vec<_>>()
         };
-        names.iter().copied().find(|name| is_foreign(folder, name))
+        let fixed: Vec<&str> = match self {
+            Kind::Train => FILES.into_iter().filter(|name| ![MODEL, STATE].contains(name)).collect(),
+            Kind::Watch => vec![SCORES, REGIONS],
+            Kind::Sweep => vec![SUMMARY, SUMMARY_CSV, SUMMARY_MD, REPORT, ROC_PLOT, PIXEL_ROC_PLOT, SLURM],
+            Kind::Demo => vec![DEMO, OVERVIEW],
+            Kind::Evaluate | Kind::Predict | Kind::Compare => self.names().to_vec(),
+        };
+        let within: Vec<String> = match self {
+            Kind::Watch => below(Path::new("")).into_iter().filter(|name| is_of_prediction(name)).collect(),
+            Kind::Demo => Surface::ALL
+                .iter()
+                .flat_map(|surface| {
+                    let run = FILES.iter().map(|name| format!("{}/run/{name}", surface.name()));
+                    below(&Path::new(surface.name()).join("data")).into_iter().chain(run)
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        fixed.into_iter().map(str::to_string).chain(within).collect()
     }
 
     /// Names of results that take the place of earlier ones.
@@ -110,7 +119,7 @@ impl Kind {
 
     /// Whether a file of this name may be such a result, and go with others of its kind.
     pub(crate) fn names_result(self, name: &str) -> bool {
-        self.names().contains(&name) || self == Kind::Predict && OF_PREDICTIONS.iter().any(|end| name.ends_with(end))
+        self.names().contains(&name) || self == Kind::Predict && is_of_prediction(name)
     }
 
     /// The results in a folder, by their names in it: for those of predict, the table and what it names.
@@ -130,34 +139,19 @@ impl Kind {
     }
 }
 
-/// A table in a folder.
-fn table(folder: &Path, name: &str) -> Option<csv::Reader<File>> {
-    files::open(&folder.join(name)).ok().map(csv::Reader::from_reader)
+/// Whether a file is named as what is drawn of a prediction.
+fn is_of_prediction(name: &str) -> bool {
+    OF_PREDICTIONS.iter().any(|end| name.ends_with(end))
 }
 
 /// The table of scores in a folder.
-fn scores(folder: &Path) -> Option<csv::Reader<File>> {
-    table(folder, SCORES)
-}
-
-/// Whether a file in a folder has the name of a table or page of ours, and is none. A table without any columns is one of ours that was
-/// begun; of images there is no telling.
-fn is_foreign(folder: &Path, name: &str) -> bool {
-    if name == REPORT {
-        return files::open(&folder.join(name)).is_ok_and(|page| !html::is_page(page));
-    }
-    let Some((_, own)) = COLUMNS.iter().find(|(table, _)| *table == name) else { return false };
-    let Some(mut table) = table(folder, name) else { return false };
-    let is_own = |columns: &csv::StringRecord| {
-        columns.is_empty() || own.iter().all(|own| columns.iter().any(|column| column == *own))
-    };
-    !table.headers().is_ok_and(is_own)
+fn scores(folder: &Path) -> Option<csv::Reader<std::fs::File>> {
+    files::open(&folder.join(SCORES)).ok().map(csv::Reader::from_reader)
 }
 
 /// Whether it is one of predict.
 fn is_of_predictions(folder: &Path) -> bool {
-    scores(folder)
-        .is_some_and(|mut table| table.headers().is_ok_and(|names| names.iter().any(|name| name == "heatmap")))
+    columns(folder, SCORES).is_some_and(|columns| columns.iter().any(|name| name == "heatmap"))
 }
 
 /// The end of a path that is a file's place in a folder, however the folder was named then.
@@ -173,21 +167,82 @@ mod tests {
     use super::*;
     use std::fs;
 
+    /// A file of ours in a few words.
+    fn ours(name: &str) -> &'static str {
+        match name {
+            CONFIG => r#"{"dataset": "folder", "net": "FCDD_CNN28", "side": 28}"#,
+            EVALUATION => r#"{"image_auroc": null, "nominal": 0, "anomalous": 0}"#,
+            PLAN => r#"{"settings": {}, "classes": [], "seeds": 1}"#,
+            DEMO => r#"{"figures": [], "overview": ""}"#,
+            WATCH => r#"{"folder": "in", "model": ""}"#,
+            TABLE => "run,net\n",
+            _ => "image,score\n",
+        }
+    }
+
     #[test]
     fn a_folder_is_told_by_its_files() {
-        let told = |files: &[&str]| -> Vec<Kind> {
+        let told = |files: &[&str], text: fn(&str) -> &'static str| -> Vec<Kind> {
             let folder = tempfile::tempdir().unwrap();
-            files.iter().for_each(|name| fs::write(folder.path().join(name), "image,score\n").unwrap());
+            files.iter().for_each(|name| fs::write(folder.path().join(name), text(name)).unwrap());
             Kind::VARIANTS.iter().copied().filter(|kind| kind.told_by(folder.path()).is_some()).collect()
         };
-        assert_eq!(told(&[]), []);
-        assert_eq!(told(&["notes.txt", "scores.csv", "model.safetensors"]), []);
-        assert_eq!(told(&["config.json", "evaluation.json", "scores.csv"]), [Kind::Train]);
-        assert_eq!(told(&["evaluation.json", "scores.csv"]), [Kind::Evaluate]);
-        assert_eq!(told(&["compare.png"]), [Kind::Compare]);
-        assert_eq!(told(&["compare.csv"]), [], "of other columns");
-        assert_eq!(told(&["sweep.json", "report.html"]), [Kind::Sweep]);
-        assert_eq!(told(&["demo.json", "overview.png"]), [Kind::Demo]);
+        for (files, kinds) in [
+            (&[][..], &[][..]),
+            (&["notes.txt", "scores.csv", "model.safetensors"], &[]),
+            (&["config.json", "evaluation.json", "scores.csv"], &[Kind::Train]),
+            (&["evaluation.json", "scores.csv"], &[Kind::Evaluate]),
+            (&["watch.json", "scores.csv"], &[Kind::Watch]),
+            (&["compare.csv"], &[Kind::Compare]),
+            (&["compare.png"], &[]),
+            (&["sweep.json", "report.html"], &[Kind::Sweep]),
+            (&["demo.json", "overview.png"], &[Kind::Demo]),
+        ] {
+            assert_eq!(told(files, ours), kinds, "{files:?}");
+            for foreign in ["", "{}", "{\"a\": [", "name;town\n", "<html>"] {
+                let other: fn(&str) -> &'static str = match foreign {
+                    "" => |_| "",
+                    "{}" => |_| "{}",
+                    "{\"a\": [" => |_| "{\"a\": [",
+                    "<html>" => |_| "<html>",
+                    _ => |_| "name;town\n",
+                };
+                assert_eq!(told(files, other), [], "{files:?} with {foreign}");
+            }
+        }
+    }
+
+    /// Nothing that a call would write over is another program's by chance of its name.
+    #[test]
+    fn what_is_not_known_as_ours_is_another_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        for (kind, name) in [
+            (Kind::Train, "config.json"),
+            (Kind::Train, "loss.svg"),
+            (Kind::Evaluate, "maps.npy"),
+            (Kind::Compare, "compare.png"),
+            (Kind::Sweep, "slurm.sh"),
+            (Kind::Sweep, "summary.md"),
+            (Kind::Watch, "deep/a_mask.png"),
+            (Kind::Demo, "woven/data/train/good/000.png"),
+        ] {
+            write(name, "theirs");
+            assert_eq!(kind.foreign_in(folder.path(), &[]).as_deref(), Some(name), "{kind:?}");
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        let results = ["deep/a_mask.png".to_string()];
+        write(&results[0], "theirs");
+        assert_eq!(Kind::Predict.foreign_in(folder.path(), &results).as_ref(), Some(&results[0]));
+        // Beside what is known as ours, what cannot be told is ours too, and what is known as another's is not.
+        write(SCORES, ours(SCORES));
+        assert_eq!(Kind::Predict.foreign_in(folder.path(), &results), None);
+        write(REGIONS, "name;town\n");
+        assert_eq!(Kind::Predict.foreign_in(folder.path(), &results).as_deref(), Some(REGIONS));
     }
 
     /// A table may have been changed to name what predict has not written.

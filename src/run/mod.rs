@@ -9,9 +9,9 @@
 //! | `held_out`, `pace` | which epoch was best, by good images that are held out; how long a training will take |
 //! | `known_images` | what a model has learned from or was calibrated on, wherever copies of it lie |
 //! | `features`, `reduction` | of nets whose frozen layers are fixed: what they make of each view, computed once; its principal components |
-//! | [`model`], [`score`], [`stitch`], [`heatmap`], `pixel_map`, [`regions`], [`overlay`] | the model file; scoring with it; maps of tiles as one; heatmaps to show; values of an image's own pixels; where they exceed the pixel threshold; all that on the image |
+//! | [`model`], `seal`, [`score`], [`stitch`], [`heatmap`], `pixel_map`, [`regions`], [`overlay`] | the model file; its checksum; scoring with it; maps of tiles as one; heatmaps to show; values of an image's own pixels; where they exceed the pixel threshold; all that on the image |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
-//! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
+//! | [`kind`], [`own_files`], [`output`] | of which subcommand the results in a folder are; which files are ours; that results replace earlier ones as a whole |
 //! | `calibration_scores`, [`calibration`], [`verdict`] | what a model says of good images; the threshold that follows, and what it promises; what images are called by it |
 //! | [`figures`], [`breakdown`], `overlap` | what a model is measured by; what that rests on; test images that are known from elsewhere |
 //! | [`results`], [`sheets`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
@@ -44,6 +44,7 @@ pub(crate) mod model;
 pub(crate) mod output;
 mod overlap;
 pub(crate) mod overlay;
+pub(crate) mod own_files;
 mod pace;
 mod pixel_map;
 pub(crate) mod plots;
@@ -54,6 +55,7 @@ pub(crate) mod regions;
 pub(crate) mod report;
 pub(crate) mod results;
 pub(crate) mod score;
+mod seal;
 pub(crate) mod select;
 pub(crate) mod settings;
 pub(crate) mod shard;

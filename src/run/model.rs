@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::calibration::{Calibration, CalibrationImages};
 use super::known_images::KnownImages;
+use super::seal;
 use super::settings::Settings;
 use crate::data::appearance::InputCheck;
 use crate::data::counted::Counted;
@@ -233,7 +234,9 @@ impl Model {
     pub(crate) fn stage(&self, path: &Path) -> Result<files::Staged> {
         let meta = serde_json::to_string(&self.meta)
             .map_err(|e| Error::internal(format!("the model's metadata cannot be written ({e})")))?;
-        let bytes = checkpoint::to_bytes(&self.arch()?, &self.weights, HashMap::from([(ENTRY.to_string(), meta)]))?;
+        let header = HashMap::from([(ENTRY.to_string(), seal::with_room(&meta))]);
+        let mut bytes = checkpoint::to_bytes(&self.arch()?, &self.weights, header)?;
+        seal::seal(&mut bytes)?;
         files::stage(path, &bytes)
     }
 
@@ -257,6 +260,9 @@ impl Model {
                 "name a model.safetensors that `fcdd train` wrote",
             ));
         };
+        if !seal::is_whole(&bytes) {
+            return Err(Error::file(&path, "was damaged or changed: its bytes are not those of its checksum", REMEDY));
+        }
         let meta: ModelMeta = json::parse(meta.as_bytes()).map_err(|e| {
             Error::file(&path, format!("its metadata cannot be read ({e})"), "it may come from another version of fcdd")
         })?;

@@ -397,7 +397,7 @@ fn load_outliers(settings: &Settings, class: &str, raw: Raw, context: &Context) 
     }
     let wanted = Wanted { dataset: settings.dataset, class, raw, limit: settings.oe_limit };
     let outliers = source.load(&wanted)?;
-    outliers.skipped.iter().for_each(|note| context.note(note));
+    outliers.notes.iter().for_each(|note| context.note(note));
     Ok(Some(outliers.images))
 }
 

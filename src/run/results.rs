@@ -56,28 +56,33 @@ pub(crate) fn finish(
     Ok(test.map(|(tested, _)| tested))
 }
 
-/// Tests a model on images and leaves the results in `out`; its report tells of the training too if the model lies in the
+/// Tests the model at a path on the test images that its settings name, or on those in `data`, and leaves the results in `out`; the report tells of the training too if the model lies in the
 /// folder of its run.
 pub(crate) fn evaluate_into(
     context: &Context,
-    model: &Model,
     path: &Path,
-    test: &TestSet,
+    data: Option<&Path>,
+    skip_broken: bool,
     out: &Path,
     chosen: &[usize],
-) -> Result<Tested> {
-    test.data.iter().try_for_each(|data| check_outside(out, data))?;
-    let training = Training::of(model, path)?;
+) -> Result<(Model, Tested)> {
+    let model = Model::load(path)?; // what is none has no folder of its own
+    data.or(model.meta.settings.data.as_deref()).map_or(Ok(()), |data| check_outside(out, data))?;
     // A run's own model may be tested in its folder, and no other.
     let is_own = same_file(&model_file(path), &out.join(directory::MODEL));
     let beside: &[Kind] = if is_own { &[Kind::Train] } else { &[] };
     let output = Output::begin(out, Kind::Evaluate, beside, None, Vec::new())?;
-    let (tested, plots) = test_part(context, model, test, &|name| output.to_write(name), chosen)?;
-    let story = Story { model, training: training.as_ref(), set: test, test: Some((&tested, &plots)) };
+    // Until the folder was this process's own, another one may have put another model there.
+    let model = Model::load(path)?;
+    let test = TestSet::load(&model, data, skip_broken, context)?;
+    test.check(chosen)?;
+    let training = Training::of(&model, path)?;
+    let (tested, plots) = test_part(context, &model, &test, &|name| output.to_write(name), chosen)?;
+    let story = Story { model: &model, training: training.as_ref(), set: &test, test: Some((&tested, &plots)) };
     let page = report::of_story(output.place(), &story)?;
     files::write_atomically(&output.to_write(directory::REPORT)?, page.as_bytes())?;
     output.finish()?;
-    Ok(tested)
+    Ok((model, tested))
 }
 
 /// Whether two paths lead to the same file.

@@ -11,7 +11,7 @@ use super::heatmap::Renderer;
 use super::kind::Kind;
 use super::lock::FolderLock;
 use super::model::{Model, ModelMeta};
-use super::output::{check_kind, check_outside, forget_test};
+use super::output::{check_kind, check_outside, forget_test, holds_results};
 use super::pace::Pace;
 use super::prepare::{Task, TestSet, prepare};
 use super::score::{Scorer, Shown};
@@ -73,7 +73,7 @@ pub(crate) fn start_in(
     let settings = settings.clone().located()?;
     settings.check()?;
     check_place(&settings, out)?;
-    check_kind(out, Kind::Train, &[])?;
+    check_kind(out, Kind::Train)?;
     initial(&settings)?; // weights that cannot be had begin no run
     let task = prepare(&settings, context)?;
     to_test(&task.test)?;
@@ -82,7 +82,7 @@ pub(crate) fn start_in(
     let settings = Settings { epochs, ..settings };
     pace.tell(context, &task.set, &settings);
     let lock = lock.map_or_else(|| FolderLock::new(out), Ok)?;
-    check_kind(out, Kind::Train, &[])?; // what came there until it was this process's own
+    check_kind(out, Kind::Train)?; // what came there until it was this process's own
     let directory = RunDirectory::create(lock)?;
     directory.write_json(directory::CONFIG, &settings)?;
     let trained = train(context, &task, &settings, None, Some(&directory))?;
@@ -121,7 +121,7 @@ pub(crate) fn resume_in(
     moved: Moved,
     to_test: &dyn Fn(&TestSet) -> Result<()>,
 ) -> Result<(Trained, Task, RunDirectory)> {
-    check_kind(lock.folder(), Kind::Train, &[Kind::Evaluate])?;
+    holds_results(lock.folder(), Kind::Train, &[Kind::Evaluate])?;
     let directory = RunDirectory::go_on(lock)?;
     let settings = directory.settings()?;
     let settings = settings.moved(moved)?.located()?;

@@ -118,7 +118,9 @@ impl From<PathRejection> for Failure {
 
 impl From<QueryRejection> for Failure {
     fn from(refused: QueryRejection) -> Failure {
-        Failure::bad(refused.body_text())
+        let text = refused.body_text();
+        let why = text.split_once(": ").map_or(text.as_str(), |(_, why)| why);
+        Failure::bad(format!("what is asked for after the '?' of the address cannot be read: {why}"))
     }
 }
 

@@ -343,9 +343,25 @@ fn what_a_calibration_replaces_is_replaced_as_a_whole() {
     assert!(resumed.expect_success().stderr().contains("the threshold stays at"), "{}", resumed.stderr());
     assert_eq!(threshold(), set);
 
-    // A model by itself, with figures beside it.
+    // Test images.
     copy(&scratch.path("fresh"), &scratch.path("set/good"));
     copy(&scratch.path("bad"), &scratch.path("set/wide"));
+
+    // Beside a copy of the model, files of other programs are their own, and one of them a `config.json`.
+    fs::create_dir(scratch.path("theirs")).unwrap();
+    fs::copy(scratch.path("run/model.safetensors"), scratch.path("theirs/model.safetensors")).unwrap();
+    let others = ["chosen.png", "config.json", "maps.npy", "report.html", "roc.csv", "roc.svg", "scores.csv"];
+    others.iter().for_each(|name| drop(scratch.write(&format!("theirs/{name}"), b"theirs")));
+    let others_format = scratch.write("fresh/z.gif", b"GIF89a");
+    let ran = scratch.run("calibrate theirs --good fresh --by capped --fpr 0.2");
+    assert!(ran.expect_success().stderr().contains("the first is z.gif"), "{}", ran.stderr());
+    fs::remove_file(others_format).unwrap();
+    scratch.run("evaluate theirs --data set").expect_error(&["theirs/", "is no result of evaluate", "--out"]);
+    for name in others {
+        assert_eq!(fs::read(scratch.path("theirs").join(name)).unwrap(), b"theirs", "{name}");
+    }
+
+    // A model by itself, with figures beside it.
     fs::create_dir(scratch.path("alone")).unwrap();
     fs::copy(scratch.path("run/model.safetensors"), scratch.path("alone/m.safetensors")).unwrap();
     scratch.run("evaluate alone/m.safetensors --data set").expect_success();

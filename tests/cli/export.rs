@@ -61,6 +61,22 @@ fn weights_go_to_pytorch_and_back() {
     refused.expect_error(&["no.safetensors", "name a snapshot.pt, or its net's state_dict"]);
 }
 
+/// What a killed export, or an import that had its model, has left goes with the next call.
+#[test]
+fn what_was_killed_leaves_nothing_for_ever() {
+    let scratch = Scratch::new().with_config(&[]);
+    let import = format!("import {} --config config.txt --out run", in_golden("snapshot.pt"));
+    scratch.run(&import).expect_success();
+    scratch.write("run/.fcdd.lock", b"");
+    scratch.write("run/.fcdd-aB3dE6", b"cut short");
+    scratch.run(&import).expect_error(&["already holds a model.safetensors"]);
+    assert_eq!(scratch.files("run"), ["model.safetensors"]);
+    scratch.write("weights/.fcdd.lock", b"");
+    scratch.write("weights/.fcdd-aB3dE6", b"cut short");
+    scratch.run("export run --torch weights/a.safetensors").expect_success();
+    assert_eq!(scratch.files("weights"), ["a.safetensors"]);
+}
+
 #[test]
 fn what_cannot_be_exported_is_told() {
     let scratch = Scratch::new().with_run();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Ran, Scratch, gzip, png, vast_png};
+use crate::support::{Ran, Scratch, gzip, png, vast_png, without_checksum};
 
 /// Memory that images take is bounded: what is decoded by rows is scored whatever its size, and drawn as far as that fits; other
 /// images beyond the limit are refused, and all others scored.
@@ -93,12 +93,31 @@ fn special_files_are_refused() {
     scratch.run("train --resume run").expect_error(&["state.safetensors"]);
 }
 
+/// A model that was damaged on its way, in weights or metadata, does not score.
+#[test]
+fn a_damaged_model_is_told() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("a.png", &png(28, 28));
+    let model = fs::read(scratch.path("run/model.safetensors")).unwrap();
+    let threshold = model.windows(9).position(|window| window == b"threshold").unwrap();
+    for place in [threshold + 14, model.len() / 2, model.len() - 1] {
+        let mut damaged = model.clone();
+        damaged[place] ^= 1;
+        scratch.write("damaged.safetensors", &damaged);
+        let ran = scratch.run("predict damaged.safetensors a.png --out out");
+        ran.expect_error(&["damaged.safetensors: was damaged or changed", "copy it again"]);
+    }
+    // Other programs write none, nor did earlier versions.
+    scratch.write("older.safetensors", &without_checksum(&model));
+    scratch.run("predict older.safetensors a.png --out out").expect_success();
+}
+
 /// Numbers and names in a run's own files are checked before they act.
 #[test]
 fn changed_files_of_a_run_are_refused() {
     let scratch = Scratch::new().with_run();
     scratch.write("a.png", &png(28, 28));
-    let model = fs::read(scratch.path("run/model.safetensors")).unwrap();
+    let model = without_checksum(&fs::read(scratch.path("run/model.safetensors")).unwrap());
     let text = String::from_utf8_lossy(&model[8..]).into_owned();
     let range = text.split_once(r#"\"range\":"#).unwrap().1.split_once('}').unwrap().0;
     for (value, shown) in [("0", "range of 0"), ("-1", "range of -1"), ("1e99", "(scale.range: number out of range")] {

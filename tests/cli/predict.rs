@@ -60,6 +60,30 @@ fn a_result_that_cannot_be_written_does_not_lose_the_others() {
     assert_eq!(scratch.files("out"), written);
 }
 
+/// Ground truth has the names of masks that are predicted.
+#[test]
+fn pictures_of_others_are_not_replaced() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("images/hole/a.png", &png(28, 28));
+    scratch.write("images/good/b.png", &png(28, 29));
+    scratch.write("truth/hole/a_mask.png", b"theirs");
+    let words = "predict run images --what mask --out";
+    let told = ["truth/hole/a_mask.png: is no result of predict", "another folder for --out"];
+    scratch.run(&format!("{words} truth")).expect_error(&told);
+    assert_eq!(scratch.files("truth"), ["hole/a_mask.png"]);
+    #[cfg(unix)]
+    {
+        scratch.run("predict run images --what scores --out out").expect_success();
+        std::os::unix::fs::symlink(scratch.path("truth/hole"), scratch.path("out/hole")).unwrap();
+        scratch.run(&format!("{words} out")).expect_error(&["out/hole/a_mask.png: lies behind a link"]);
+    }
+    assert_eq!(fs::read(scratch.path("truth/hole/a_mask.png")).unwrap(), b"theirs");
+    // Nor by a watch.
+    let watch = "predict run --watch images --what mask --out truth";
+    scratch.run(watch).expect_error(&["truth/hole/a_mask.png: is no result of predict --watch"]);
+    assert_eq!(scratch.files("truth"), ["hole/a_mask.png"]);
+}
+
 /// Many images in `many`, and a predict of them that was killed after some.
 fn killed(scratch: &Scratch, place: &str, words: &str) {
     for i in 0..400 {
@@ -229,6 +253,30 @@ fn a_folder_that_may_not_be_entered_costs_no_other_image() {
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     let table = fs::read_to_string(scratch.path("results/out/scores.csv")).unwrap();
     assert!(table.contains("in/a.png") && !table.contains("b.png"), "{table}");
+}
+
+/// Results are replaced by way of a folder beside theirs: where none can be made, it is told what would do.
+#[cfg(unix)]
+#[test]
+fn a_folder_in_which_nothing_may_be_made_is_told() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    let scratch = Scratch::new().with_run();
+    scratch.write("a.png", &png(28, 28));
+    scratch.run("predict run a.png --out locked/out --what scores").expect_success();
+    let allow = |name: &str, mode| fs::set_permissions(scratch.path(name), PermissionsExt::from_mode(mode)).unwrap();
+    [("", 0o777), ("locked/out", 0o777), ("locked/out/scores.csv", 0o666), ("locked", 0o555)]
+        .into_iter()
+        .for_each(|(name, mode)| allow(name, mode));
+    let mut command = scratch.command();
+    command.args(["predict", "run", "a.png", "--out", "locked/out", "--what", "overlay"]);
+    if fs::metadata(scratch.path("a.png")).unwrap().uid() == 0 {
+        command.uid(65534);
+    }
+    let ran = Ran(command.output().unwrap());
+    allow("locked", 0o755);
+    ran.expect_error(&["out.partial: cannot be made", "name another folder for --out"]);
+    assert_eq!(scratch.files("locked"), ["out/scores.csv"]);
 }
 
 #[test]

@@ -48,27 +48,58 @@ fn files_of_other_programs_are_not_replaced() {
     let scratch = Scratch::new().with_run();
     scratch.write("images/a.png", &png(28, 28));
     let page = fs::read(scratch.path("run/report.html")).unwrap();
-    let train =
-        "train fmnist --data data --class 0 --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin --epochs 1";
+    let settings =
+        "fmnist --data data --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin --epochs 1 --device cpu";
+    let train = &format!("train {settings} --class 0");
+    let sweep = &format!("sweep {settings} --classes 0 --seeds 1");
+    let job = &format!("{sweep} --slurm");
     for (words, name) in [
-        ("predict run images", "scores.csv"),
+        ("predict run images --device cpu", "scores.csv"),
         ("predict run images", "regions.csv"),
+        ("predict run images", "a_heatmap.png"),
         ("evaluate run", "scores.csv"),
         ("evaluate run", "roc.csv"),
         ("evaluate run", "report.html"),
+        ("evaluate run", "evaluation.json"),
+        ("evaluate run", "maps.npy"),
         ("compare run run", "compare.csv"),
+        ("compare run run", "compare.png"),
+        (train, "config.json"),
+        (train, "loss.svg"),
         (train, "history.csv"),
         (train, "report.html"),
         (train, "model.safetensors"),
         (train, "state.safetensors"),
+        (sweep, "summary.json"),
+        (sweep, "roc_pixels.svg"),
+        (job, "slurm.sh"),
+        ("demo", "woven/data/train/good/000.png"),
     ] {
         scratch.write(&format!("out/{name}"), b"<html>name,town\nAnn,Bern\n");
-        let ran = scratch.run(&format!("{words} --out out --device cpu"));
+        let ran = scratch.run(&format!("{words} --out out"));
         ran.expect_error(&[name, "move it away"]);
         assert_eq!(scratch.files("out"), [name], "{words}");
         assert_eq!(fs::read(scratch.path("out").join(name)).unwrap(), b"<html>name,town\nAnn,Bern\n");
         fs::remove_file(scratch.path("out").join(name)).unwrap();
     }
+    // A name of ours beside it tells nothing.
+    for (words, name, beside) in [
+        (train.as_str(), "config.json", "scores.csv"),
+        ("evaluate run", "scores.csv", "evaluation.json"),
+        ("compare run run", "compare.csv", "compare.png"),
+    ] {
+        for name in [name, beside] {
+            scratch.write(&format!("out/{name}"), b"theirs");
+        }
+        scratch.run(&format!("{words} --out out")).expect_error(&["is no result of", "move it away"]);
+        for name in [name, beside] {
+            assert_eq!(fs::read(scratch.path("out").join(name)).unwrap(), b"theirs");
+            fs::remove_file(scratch.path("out").join(name)).unwrap();
+        }
+    }
+    // A job script that this program wrote is replaced.
+    scratch.run(&format!("{job} --out job")).expect_success();
+    scratch.run(&format!("{job} --out job")).expect_success();
     // What an earlier version left, or was left over, is ours.
     scratch.write("out/report.html", &page);
     scratch.write("out/scores.csv", b"image,label,score\n");
@@ -126,11 +157,16 @@ fn hostile_names_inject_nothing() {
     }
     scratch.write(&format!("{root}/test/good/0.png"), &png(32, 32));
     scratch.write(&format!("{root}/test/{defect}/0.png"), &png(40, 32));
+    scratch.write(&format!("{root}/test/x\nimage AUROC \u{1b}[2J/0.png"), &png(32, 40));
     let flags = "--net FCDD_CNN32_S --side 32 --epochs 1 --out run";
     let ran = scratch.command().args(["train", "folder", "--data", root]).args(flags.split(' ')).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let report = fs::read_to_string(scratch.path("run/report.html")).unwrap();
-    assert!(!report.contains("<script") && !report.contains("<img src=x"));
+    assert!(!report.contains("<script") && !report.contains("<img src=x") && !report.contains('\u{1b}'));
+    // The table of kinds has a row for each, whatever its name.
+    let table = String::from_utf8_lossy(&ran.stdout);
+    assert!(table.contains("x\\u{a}image AUROC") && table.contains("\\u{1b}[2J"), "{table}");
+    assert!(!table.contains('\u{1b}') && !table.contains("\nimage AUROC"), "{table}");
     assert!(report.contains(r"/&lt;img src=x&gt;&amp;'\'''"), "quoted for a shell");
 }
 
@@ -151,7 +187,7 @@ fn results_of_subcommands_do_not_mix() {
     for (verb, words) in &verbs {
         scratch.run(&format!("{words} --out of-{verb}")).expect_success();
     }
-    scratch.write("of-demo/demo.json", b"{}");
+    scratch.write("of-demo/demo.json", br#"{"figures": [], "overview": ""}"#);
     let contents = |folder: &str| -> Vec<(String, Vec<u8>)> {
         let read = |name: String| (name.clone(), fs::read(scratch.path(folder).join(&name)).unwrap());
         scratch.files(folder).into_iter().map(read).collect()

@@ -298,15 +298,23 @@ fn a_run_is_resumed_with_the_images_it_began_with() {
 #[test]
 fn the_demo_replaces_only_what_it_makes() {
     let scratch = Scratch::new();
-    for name in ["notes.txt", "model.safetensors"] {
-        scratch.write(&format!("demo/woven/run/{name}"), b"older");
-    }
-    let mut child = scratch.command().args(["demo"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    wait_for(|| scratch.path("demo/woven/run/config.json").exists());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_eq!(fs::read(scratch.path("demo/woven/run/notes.txt")).unwrap(), b"older");
-    assert!(!scratch.path("demo/woven/run/model.safetensors").exists(), "no model but this run's");
+    let model = scratch.write("demo/woven/run/model.safetensors", b"theirs");
+    scratch.write("demo/woven/run/notes.txt", b"theirs");
+    scratch.run("demo").expect_error(&["woven/run/model.safetensors: is no result of demo"]);
+    fs::remove_file(&model).unwrap();
+    let killed_after = |is_far: &dyn Fn() -> bool| {
+        let mut child = scratch.command().args(["demo"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        wait_for(is_far);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    killed_after(&|| scratch.path("demo/woven/run/config.json").exists());
+    // What it has left is its own.
+    fs::write(&model, "older").unwrap();
+    let sweep = "sweep folder --data demo/woven/data --epochs 1 --seeds 1 --out demo";
+    scratch.run(sweep).expect_error(&["unfinished.json", "belongs to results of demo"]);
+    killed_after(&|| !model.exists());
+    assert_eq!(fs::read(scratch.path("demo/woven/run/notes.txt")).unwrap(), b"theirs");
 }
 
 #[test]

@@ -370,6 +370,7 @@ fn answers_are_a_folder_to_train_on() {
     assert_eq!(fs::read(scratch.path("answers").join(changed["saved"].as_str().unwrap())).unwrap(), png(32, 32));
     assert!(answer("none", "", &png(32, 32)).json()["saved"].is_null() && kinds("defect").len() == 3);
     answer("good", "x", b"no image").expect(400, "not a readable image");
+    served.post("/v1/models/run/answers?name=x", &png(32, 32)).expect(400, "cannot be read: missing field");
     answer("great", "x", &png(32, 32)).expect(400, "great");
     assert_eq!(scratch.files("answers/run").len(), 11);
     scratch

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Stdio;
 
 use crate::cuda::with_standin;
-use crate::support::{Ran, Scratch, gzip, idx, png, png_with, wait_for};
+use crate::support::{ON_FOLDERS, Ran, Scratch, gzip, idx, png, png_with, wait_for};
 
 const SWEEP: &str = "sweep fmnist --data data --net FCDD_CNN28 --batch 32 --epochs 2 --outliers cifar100:outliers.bin";
 
@@ -23,6 +23,17 @@ fn model(scratch: &Scratch, run: &str) -> Vec<u8> {
 }
 
 const RUNS: [&str; 4] = ["normal_t-shirt/it_0", "normal_trouser/it_0", "normal_t-shirt/it_1", "normal_trouser/it_1"];
+
+/// As `train` and `evaluate` do.
+#[test]
+fn compare_leaves_out_what_cannot_be_read() {
+    let scratch = Scratch::new().with_folders();
+    scratch.run(&format!("{ON_FOLDERS} --epochs 1 --out run")).expect_success();
+    scratch.write("parts/test/good/broken.png", b"none");
+    scratch.run("compare run run --out compared").expect_error(&["broken.png", "--skip-broken"]);
+    let ran = scratch.run("compare run run --out compared --skip-broken");
+    assert!(ran.expect_success().stderr().contains("broken.png"), "{}", ran.stderr());
+}
 
 #[test]
 fn a_sweep_is_runs_and_a_summary() {

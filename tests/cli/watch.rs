@@ -311,6 +311,35 @@ fn a_watch_that_was_killed_goes_on() {
     assert!(there.iter().filter(|name| name.ends_with(".png")).all(|name| same(&name)));
 }
 
+/// What the process lacks is no fault of the images: they are scored once it is there.
+#[cfg(target_os = "linux")]
+#[test]
+fn images_wait_for_open_files() {
+    let scratch = Scratch::new();
+    let mut watch = Watch::start(&scratch, "--settle-ms 50");
+    watch.wait_for_words("watching in");
+    let process = watch.child.id().to_string();
+    // Those from the limit on cannot be opened, though ones beyond it are.
+    let least_free = || {
+        let names = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+        let open: BTreeSet<String> = names.map(|name| name.unwrap().file_name().to_str().unwrap().into()).collect();
+        (0..).find(|number: &u32| !open.contains(&number.to_string())).unwrap()
+    };
+    let allow = |files: u32| {
+        let limit = format!("--nofile={files}:");
+        assert!(Command::new("prlimit").args(["--pid", &process, &limit]).status().unwrap().success());
+    };
+    allow(least_free());
+    scratch.write("in/a.png", &png(40, 30));
+    watch.wait_for_words("it is tried again");
+    assert!(watch.said().contains("ulimit -n") && rows(&scratch, "out").is_empty(), "{}", watch.said());
+    allow(1000);
+    watch.wait_for_rows(1);
+    let told = || fs::read_to_string(scratch.path("said")).unwrap();
+    watch.stop();
+    assert!(told().contains("; 0 could not be read"), "{}", told());
+}
+
 #[test]
 fn the_folder_may_go_and_come_back() {
     for words in [NEVER, "--poll 1 --settle-ms 100"] {
@@ -412,7 +441,7 @@ fn results_are_of_one_watch() {
     scratch.run(&format!("predict {MODEL} in --out results --device cpu")).expect_success();
     refused(&format!("{MODEL} --watch in --out results"), &["scores.csv", "results of predict", "--out"]);
     scratch.write("theirs/scores.csv", b"mine\n");
-    refused(&format!("{MODEL} --watch in --out theirs"), &["scores.csv", "is there already", "--out"]);
+    refused(&format!("{MODEL} --watch in --out theirs"), &["scores.csv", "is no result of predict --watch", "--out"]);
     assert_eq!(fs::read(scratch.path("theirs/scores.csv")).unwrap(), b"mine\n");
     // What was changed is told.
     let table = fs::read_to_string(scratch.path("out/scores.csv")).unwrap();

@@ -26,13 +26,10 @@ pub(super) fn open(file: BufReader<Stream>) -> OpenedDecoder {
     // Palettes and samples of fewer bits become bytes.
     decoder.set_transformations(Transformations::EXPAND);
     // A row takes up to 4 samples of 16 bits a pixel.
-    let width = decoder.read_header_info().map_err(|e| e.to_string())?.width as usize;
+    let width = decoder.read_header_info().map_err(why)?.width as usize;
     let row = width.saturating_mul(8).min(memory::for_images());
     decoder.set_limits(Limits { bytes: row.saturating_add(METADATA) });
-    let reader = decoder.read_info().map_err(|e| match e {
-        DecodingError::LimitsExceeded => "its metadata or its rows are too large; save it without metadata".into(),
-        e => e.to_string(),
-    })?;
+    let reader = decoder.read_info().map_err(why)?;
     let (color, depth) = reader.output_color_type();
     let per_pixel = match color {
         ColorType::Grayscale => 1,
@@ -69,6 +66,19 @@ pub(super) fn open(file: BufReader<Stream>) -> OpenedDecoder {
     Ok((head, Box::new(png)))
 }
 
+/// Why it is not read, for people.
+fn why(error: DecodingError) -> String {
+    let text = error.to_string();
+    match error {
+        DecodingError::LimitsExceeded => "its metadata or its rows are too large; save it without metadata".into(),
+        // The crate shows its own values.
+        DecodingError::Format(_) if text.contains("ChunkType") => {
+            "the PNG is damaged: one of its parts is of a kind that there is not, or in a wrong place".into()
+        }
+        _ => text,
+    }
+}
+
 impl Png {
     fn is_interlaced(&self) -> bool {
         self.reader.info().interlaced
@@ -93,12 +103,12 @@ impl Decode for Png {
             let all = self.reader.output_buffer_size().ok_or("it is too large")?;
             bytes.try_reserve_exact(all).map_err(|_| Fault::no_memory("its pixels"))?;
             bytes.resize(all, 0);
-            self.reader.next_frame(&mut bytes).map_err(|e| e.to_string())?;
+            self.reader.next_frame(&mut bytes).map_err(why)?;
             bytes.chunks_exact(len).for_each(|bytes| row(self.samples(bytes, &mut deep)));
             return Ok(());
         }
         bytes.resize(len, 0);
-        while self.reader.read_row(&mut bytes).map_err(|e| e.to_string())?.is_some() {
+        while self.reader.read_row(&mut bytes).map_err(why)?.is_some() {
             row(self.samples(&bytes, &mut deep));
         }
         Ok(())

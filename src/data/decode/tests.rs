@@ -209,6 +209,9 @@ fn metadata_take_no_memory_that_is_not_counted() {
     assert!(with(b"eXIf", 60_000).unwrap().bytes() >= bytes + 60_000);
     let message = with(b"eXIf", 1 << 20).err().unwrap().to_string();
     assert!(message.contains("save it without metadata"), "{message}");
+    // What decoders do not know is told in words.
+    let message = with(b"QQQQ", 2).err().unwrap().to_string();
+    assert!(message.contains("is of a kind that there is not") && !message.contains("ChunkType"), "{message}");
 }
 
 /// What resizing takes grows with each side: it is counted before, for files that decode by rows too.

@@ -3,9 +3,9 @@
 use std::io::BufReader;
 
 use image::metadata::Orientation;
-use tiff::ColorType;
 use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use tiff::tags::{CompressionMethod, PlanarConfiguration, SampleFormat, Tag};
+use tiff::{ColorType, TiffError};
 
 use super::fault::Fault;
 use super::source::{ImageBytes, Stream};
@@ -28,14 +28,14 @@ pub(super) fn open(file: BufReader<Stream>, len: u64, source: &ImageBytes) -> Op
     let mut limits = Limits::default();
     limits.decoding_buffer_size = memory::for_images();
     limits.intermediate_buffer_size = memory::for_images();
-    let mut decoder = Decoder::new(file).map_err(|e| e.to_string())?.with_limits(limits);
+    let mut decoder = Decoder::new(file).map_err(why)?.with_limits(limits);
     if let Some(3) = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).ok().flatten()
         && decoder.find_tag(Tag::ColorMap).is_ok_and(|map| map.is_some())
     {
         return Err("a TIFF with a palette; save it as grey or RGB".into());
     }
-    let color = decoder.colortype().map_err(|e| e.to_string())?;
-    let format = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).map_err(|e| e.to_string())?;
+    let color = decoder.colortype().map_err(why)?;
+    let format = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).map_err(why)?;
     let is = |kind: SampleFormat| format.iter().flatten().any(|&format| SampleFormat::from_u16(format) == Some(kind));
     if is(SampleFormat::Int) {
         return Err("a TIFF of signed samples; save it with 8 or 16 bits without sign".into());
@@ -51,11 +51,11 @@ pub(super) fn open(file: BufReader<Stream>, len: u64, source: &ImageBytes) -> Op
         }
         other => return Err(format!("a TIFF of {}; save it as grey or RGB of 8 or 16 bits", in_words(other)).into()),
     };
-    let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(|e| e.to_string())?;
+    let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(why)?;
     if let Some(name) = compression.and_then(unknown_compression) {
         return Err(format!("a TIFF compressed by {name}; save it with deflate or without compression").into());
     }
-    let planes = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(|e| e.to_string())?;
+    let planes = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(why)?;
     let is_planar = planes == Some(PlanarConfiguration::Planar.to_u16());
     let is_apart = is_planar && per_pixel != 1;
     if compression == Some(CompressionMethod::ModernJPEG.to_u16()) && (is_apart || matches!(per_pixel, 0 | 2)) {
@@ -63,13 +63,13 @@ pub(super) fn open(file: BufReader<Stream>, len: u64, source: &ImageBytes) -> Op
         return Err(format!("a TIFF of {kind} in JPEG; save it as grey or RGB of 8 or 16 bits").into());
     }
     // Its reader drops further samples first, and then sums up as if they were there.
-    let predictor = decoder.find_tag_unsigned::<u16>(Tag::Predictor).map_err(|e| e.to_string())?;
-    let stored = decoder.find_tag_unsigned::<u16>(Tag::SamplesPerPixel).map_err(|e| e.to_string())?;
+    let predictor = decoder.find_tag_unsigned::<u16>(Tag::Predictor).map_err(why)?;
+    let stored = decoder.find_tag_unsigned::<u16>(Tag::SamplesPerPixel).map_err(why)?;
     if !is_planar && predictor.is_some_and(|predictor| predictor != 1) && stored > Some(color.num_samples()) {
         let stored = stored.unwrap_or_default();
         return Err(format!("a TIFF of {stored} samples a pixel with a predictor; save it without one").into());
     }
-    let (width, height) = decoder.dimensions().map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions().map_err(why)?;
     let (across, down) = decoder.chunk_dimensions();
     // Nor does it read those of planes that end within a tile.
     let is_tiled = decoder.get_chunk_type() == ChunkType::Tile;
@@ -81,7 +81,7 @@ pub(super) fn open(file: BufReader<Stream>, len: u64, source: &ImageBytes) -> Op
     if per_pixel == 0 {
         return whole::open(source);
     }
-    let orientation = decoder.find_tag_unsigned::<u16>(Tag::Orientation).map_err(|e| e.to_string())?;
+    let orientation = decoder.find_tag_unsigned::<u16>(Tag::Orientation).map_err(why)?;
     let orientation = orientation.and_then(|tag| Orientation::from_exif(tag.min(255) as u8));
     let (width, height) = (width as usize, height as usize);
     let bytes = per_pixel * usize::from(color.bit_depth() / 8);
@@ -98,6 +98,17 @@ pub(super) fn open(file: BufReader<Stream>, len: u64, source: &ImageBytes) -> Op
         decoder_bytes: band.saturating_mul(2).saturating_add(chunks.bytes()),
     };
     Ok((head, Box::new(Tiff { decoder, chunks, height, width, per_pixel, is_planar })))
+}
+
+/// Why it is not read, for people.
+fn why(error: TiffError) -> String {
+    match error {
+        // The crate shows its own values.
+        TiffError::UnsupportedError(_) => {
+            "a kind of TIFF that is not read; save it as grey or RGB of 8 or 16 bits".into()
+        }
+        other => other.to_string(),
+    }
 }
 
 /// What pixels are made of, where that cannot be read.
@@ -183,7 +194,7 @@ impl Decode for Tiff {
                 let index = (plane * bands + band) * columns + column;
                 let index = u32::try_from(index).map_err(|e| e.to_string())?;
                 chunks.check(decoder.inner(), index)?;
-                match decoder.read_chunk(index).map_err(|e| e.to_string())? {
+                match decoder.read_chunk(index).map_err(why)? {
                     DecodingResult::U8(samples) => place.fill(&samples, &mut bytes)?,
                     DecodingResult::U16(samples) => place.fill(&samples, &mut deep)?,
                     _ => return Err("its samples have other kinds than its head says".into()),

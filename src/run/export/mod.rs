@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::lock::{Claim, FolderLock};
 use super::model::Model;
 use crate::error::{Error, Result};
 use crate::files;
@@ -43,6 +44,12 @@ pub(crate) struct Exported {
 /// # Errors
 /// A model that cannot be read, or that the format cannot hold; a file that is there, or that cannot be written.
 pub(crate) fn export(model: &Path, format: Format, file: PathBuf) -> Result<Exported> {
+    // What a killed export has left in the folder goes; where another process works, its files stay.
+    let folder = files::folder_of(&file);
+    let lock = if folder.is_dir() { FolderLock::claim(folder).ok() } else { None };
+    if let Some(Claim::Ours(_)) = &lock {
+        files::remove_unfinished(folder)?;
+    }
     if file.symlink_metadata().is_ok() {
         return Err(Error::file(&file, "is there already", "name another file, or move it away"));
     }

@@ -59,6 +59,7 @@ pub(crate) struct Imported {
 pub(crate) fn import(context: &Context, request: &Request, out: &Path) -> Result<Imported> {
     let Request { snapshot, config, data, .. } = request;
     [Some(snapshot), data.as_ref()].into_iter().flatten().try_for_each(|path| check_name(path))?;
+    FolderLock::tidy(out)?;
     check_free(out)?;
     let mut bytes = files::read(snapshot)?;
     let is_torch = is_torch(snapshot, &bytes);
@@ -122,7 +123,7 @@ fn check_name(path: &Path) -> Result<()> {
 
 /// Fails unless a folder has room for a model: it holds none, and no results of others.
 fn check_free(out: &Path) -> Result<()> {
-    check_kind(out, Kind::Train, &[])?;
+    check_kind(out, Kind::Train)?;
     match [MODEL, CONFIG].iter().find(|name| out.join(name).exists()) {
         Some(name) => Err(Error::file(out, format!("already holds a {name}"), "choose another folder for `out`")),
         None => Ok(()),

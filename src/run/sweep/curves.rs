@@ -38,8 +38,8 @@ type Points = Vec<(f64, f64)>;
 /// Draws the curves of the finished runs and writes the plots into the folders of the classes and of the sweep.
 pub(crate) fn write(summary: &Summary, folder: &Path) -> Result<Vec<Plots>> {
     let kinds = [
-        (Measure::ImageAuroc, directory::ROC, "roc.svg"),
-        (Measure::PixelAuroc, directory::PIXEL_ROC, "roc_pixels.svg"),
+        (Measure::ImageAuroc, directory::ROC, directory::ROC_PLOT),
+        (Measure::PixelAuroc, directory::PIXEL_ROC, directory::PIXEL_ROC_PLOT),
     ];
     let mut all = Vec::new();
     for (measure, table, plot) in kinds {

@@ -29,8 +29,8 @@ use plan::{SweepPlan, class_folder};
 use summary::Summary;
 
 use super::directory::write_json;
-use super::kind::PLAN;
 use super::lock::FolderLock;
+use super::own_files::{PLAN, SUMMARY};
 use crate::error::Result;
 use crate::files;
 
@@ -44,7 +44,7 @@ pub(crate) fn sum_up(folder: &Path) -> Result<Summary> {
     }
     plan.runs(folder).iter().try_for_each(|run| FolderLock::tidy(&run.folder))?;
     let summary = Summary::of(folder)?;
-    write_json(&folder.join("summary.json"), &summary)?;
+    write_json(&folder.join(SUMMARY), &summary)?;
     tables::write(&summary, folder)?;
     page::write(&summary, folder)?;
     Ok(summary)

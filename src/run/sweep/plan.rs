@@ -90,7 +90,7 @@ impl SweepPlan {
     /// settings.
     pub(crate) fn save(&self, folder: &Path) -> Result<()> {
         let _lock = FolderLock::wait(folder)?;
-        check_kind(folder, Kind::Sweep, &[])?; // what came there until it was this process's own
+        check_kind(folder, Kind::Sweep)?; // what came there until it was this process's own
         files::remove_unfinished(folder)?;
         let mut plan = self.clone();
         if folder.join(PLAN).exists() {
@@ -291,7 +291,7 @@ mod tests {
         }
         // What came there while its turn was waited for.
         let taken = tempfile::tempdir().unwrap();
-        std::fs::write(taken.path().join("compare.csv"), "").unwrap();
+        std::fs::write(taken.path().join("compare.csv"), "run,net\n").unwrap();
         let error = plan(data.path(), &["3"], 1).unwrap().save(taken.path()).unwrap_err().to_string();
         assert!(error.contains("compare.csv") && !taken.path().join(PLAN).exists(), "{error}");
     }

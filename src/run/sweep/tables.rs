@@ -11,6 +11,7 @@ use crate::model::Objective;
 use crate::printable;
 use crate::run::directory::csv_of_cells;
 use crate::run::figures::Measure;
+use crate::run::own_files::{SUMMARY_CSV, SUMMARY_MD};
 
 /// Marks published figures that are quoted from memory.
 const DAGGER: &str = "†";
@@ -27,8 +28,8 @@ pub(crate) struct TextTable {
 
 /// Writes `summary.csv` and `summary.md`.
 pub(crate) fn write(summary: &Summary, folder: &Path) -> Result<()> {
-    files::write_atomically(&folder.join("summary.csv"), &csv(summary)?)?;
-    files::write_atomically(&folder.join("summary.md"), markdown(summary).as_bytes())
+    files::write_atomically(&folder.join(SUMMARY_CSV), &csv(summary)?)?;
+    files::write_atomically(&folder.join(SUMMARY_MD), markdown(summary).as_bytes())
 }
 
 /// What the sweep is called.
@@ -121,6 +122,7 @@ pub(crate) fn plain(summary: &Summary) -> String {
     // Of what was published the figures are enough here.
     header.iter_mut().filter(|name| name.ends_with(DAGGER)).for_each(|name| *name = format!("published{DAGGER}"));
     rows.insert(0, header);
+    rows.iter_mut().flatten().for_each(|cell| *cell = printable::escaped(cell).into_owned());
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {

@@ -198,6 +198,19 @@ fn compressions_that_are_not_read_are_named() {
     }
 }
 
+/// What its reader does not know, it shows as values of its own.
+#[test]
+fn other_kinds_of_tiff_are_told_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tif");
+    let mut tags = head(&[8], &[4], &[1]); // a mask of transparency
+    tags.extend([(273, &[0][..]), (278, &[3]), (279, &[15])]);
+    tags.sort();
+    std::fs::write(&path, tiff(&tags, &[0; 15])).unwrap();
+    let message = read_image(&path, 1).unwrap_err().to_string();
+    assert!(message.contains("a kind of TIFF that is not read; save it as grey or RGB"), "{message}");
+}
+
 /// Strips that are not where the head says, as a writer leaves them that was stopped.
 #[test]
 fn tiffs_with_missing_strips_are_refused() {

@@ -151,6 +151,14 @@ impl Arrivals {
         false
     }
 
+    /// An image could not be read for lack of something that the process may have again, which says nothing of it: it is looked at once more
+    /// after a while. Whether that is the first time.
+    pub(super) fn put_off(&mut self, settled: Settled, now: Instant) -> bool {
+        let Settled { path, stamp, tried } = settled;
+        self.wait(&path, Some(stamp), true, now + self.settle.max(PATIENCE));
+        !tried
+    }
+
     fn stamp(&self, path: &Path) -> Option<Stamp> {
         Stamp::of(&self.folder.join(path)).ok()
     }

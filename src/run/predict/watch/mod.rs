@@ -321,6 +321,11 @@ impl Work<'_> {
                     images.push(Scored { image: name_of(&settled.path), file: settled.stamp, name: name.clone() });
                     readable.push((ImageJob { image, name }, kept));
                 }
+                Err(error) if error.is_of_the_process() => {
+                    if self.arrivals.put_off(settled, Instant::now()) {
+                        self.context.note(format!("{error}; it is tried again"));
+                    }
+                }
                 Err(error) => {
                     if self.arrivals.is_given_up(settled, Instant::now()) {
                         self.counts.unreadable += 1;
@@ -336,8 +341,8 @@ impl Work<'_> {
         let drawn = readable.into_par_iter().map(|(job, kept)| draw(&job, kept, &places));
         let (reports, errors): (Vec<ImageReport>, Vec<Vec<Error>>) = drawn.unzip();
         for error in errors.into_iter().flatten() {
-            if error.is_full() {
-                return Err(error); // without rows, so that the images are scored once there is space
+            if error.is_full() || error.is_of_the_process() {
+                return Err(error); // without rows, so that the images are scored once there is what was lacking
             }
             self.context.note(error);
         }

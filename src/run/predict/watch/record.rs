@@ -17,9 +17,10 @@ use crate::files::{self, Appending};
 use crate::json;
 use crate::printable::Printable;
 use crate::run::directory::{REGIONS, SCORES, write_json};
-use crate::run::kind::{Kind, WATCH};
+use crate::run::kind::Kind;
 use crate::run::lock::FolderLock;
 use crate::run::output::check_kind;
+use crate::run::own_files::WATCH;
 use crate::run::predict::tables::{Tables, TablesLen};
 use crate::run::predict::what::PredictOptions;
 
@@ -63,7 +64,7 @@ impl Record {
         scored: &mut dyn FnMut(Scored),
     ) -> Result<Record> {
         let lock = FolderLock::new(out)?;
-        check_kind(out, Kind::Watch, &[])?;
+        check_kind(out, Kind::Watch)?;
         let begun = Record::begun(out)?;
         let (mut any, log) = (false, out.join(LOG));
         let (tables, lines) = read(&log, out, &mut |image| {
