@@ -169,9 +169,11 @@ impl Arch {
             let problem = format!("{} takes images of {} channels", self.name, self.channels);
             return Err(Error::setting(problem, "images have 1 to 65,536 channels"));
         }
-        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
-            let problem = format!("{} adds {} to the variances of its norms", self.name, self.norm_eps);
-            return Err(Error::setting(problem, "a number above 0 is added, such as 1e-5"));
+        // As steps in f32 add it.
+        let norm_eps = self.norm_eps as f32;
+        if !(norm_eps > 0.0 && norm_eps.is_finite()) {
+            let problem = format!("{} adds {:?} to the variances of its norms", self.name, self.norm_eps);
+            return Err(Error::setting(problem, "a number is added that is above 0 and finite in f32, such as 1e-5"));
         }
         let mut names = BTreeSet::new();
         for (i, Node { layer, inputs }) in self.layers.iter().enumerate() {
