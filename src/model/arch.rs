@@ -383,7 +383,7 @@ impl Arch {
     }
 
     /// FLOPs of convolutions and fully connected layers per image: (forward, forward and backward). Frozen layers take part in the
-    /// forward pass alone, and nothing needs the gradient of the input.
+    /// forward pass alone, and nothing needs the gradient of the input. Where there are more than numbers have room for, the largest number.
     pub fn flops(&self, side: usize) -> Result<(u64, u64)> {
         let (mut forward, mut train) = (0, 0);
         // Whether something that is trained lies at a layer or before it.
@@ -392,11 +392,9 @@ impl Arch {
             let before = node.inputs.iter().any(|input| matches!(input, Source::Layer(of) if trained[*of]));
             trained.push(before || (i >= self.frozen && node.layer.name().is_some()));
             let flops = shape.flops();
-            forward += flops;
-            train += flops;
-            if i >= self.frozen {
-                train += if before { 2 * flops } else { flops };
-            }
+            forward = flops.saturating_add(forward);
+            let passes = if i < self.frozen { 1 } else { 2 + u64::from(before) };
+            train = flops.saturating_mul(passes).saturating_add(train);
         }
         Ok((forward, train))
     }
