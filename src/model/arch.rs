@@ -169,9 +169,11 @@ impl Arch {
             let problem = format!("{} takes images of {} channels", self.name, self.channels);
             return Err(Error::setting(problem, "images have 1 to 65,536 channels"));
         }
-        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
-            let problem = format!("{} adds {} to the variances of its norms", self.name, self.norm_eps);
-            return Err(Error::setting(problem, "a number above 0 is added, such as 1e-5"));
+        // As steps in f32 add it.
+        let norm_eps = self.norm_eps as f32;
+        if !(norm_eps > 0.0 && norm_eps.is_finite()) {
+            let problem = format!("{} adds {:?} to the variances of its norms", self.name, self.norm_eps);
+            return Err(Error::setting(problem, "a number is added that is above 0 and finite in f32, such as 1e-5"));
         }
         let mut names = BTreeSet::new();
         for (i, Node { layer, inputs }) in self.layers.iter().enumerate() {
@@ -381,7 +383,7 @@ impl Arch {
     }
 
     /// FLOPs of convolutions and fully connected layers per image: (forward, forward and backward). Frozen layers take part in the
-    /// forward pass alone, and nothing needs the gradient of the input.
+    /// forward pass alone, and nothing needs the gradient of the input. Where there are more than numbers have room for, the largest number.
     pub fn flops(&self, side: usize) -> Result<(u64, u64)> {
         let (mut forward, mut train) = (0, 0);
         // Whether something that is trained lies at a layer or before it.
@@ -390,11 +392,9 @@ impl Arch {
             let before = node.inputs.iter().any(|input| matches!(input, Source::Layer(of) if trained[*of]));
             trained.push(before || (i >= self.frozen && node.layer.name().is_some()));
             let flops = shape.flops();
-            forward += flops;
-            train += flops;
-            if i >= self.frozen {
-                train += if before { 2 * flops } else { flops };
-            }
+            forward = flops.saturating_add(forward);
+            let passes = if i < self.frozen { 1 } else { 2 + u64::from(before) };
+            train = flops.saturating_mul(passes).saturating_add(train);
         }
         Ok((forward, train))
     }

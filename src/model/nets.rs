@@ -361,6 +361,17 @@ mod tests {
         }
     }
 
+    /// They wrapped to a few.
+    #[test]
+    fn flops_beyond_all_numbers_are_the_largest() {
+        let conv = |name: &str, out, side| Layer::Conv { name: name.to_string(), out, side, stride: 1, bias: true };
+        let mut arch = Arch { layers: vec![], ..by_name("CNN224", true).unwrap() };
+        for layer in [conv("a", 1 << 16, 1), conv("b", 1 << 12, 1023), conv("head", 1, 1)] {
+            arch.push(layer);
+        }
+        assert_eq!(arch.flops(224).unwrap(), (u64::MAX, u64::MAX));
+    }
+
     #[test]
     fn every_listed_name_builds_and_unknown_ones_are_refused() {
         for name in names() {

@@ -203,6 +203,10 @@ pub struct Weights {
 
 impl Weights {
     /// Initial values: weights and biases by [`Init`], norms the identity.
+    ///
+    /// # Panics
+    /// May panic, or abort for want of memory, on a net that [`Arch::shapes`] refuses, as one of more channels than there are numbers: a net
+    /// that is not one of the tables' is checked first.
     pub fn init(arch: &Arch, seed: u64) -> Weights {
         let layout = Layout::new(arch);
         let mut params = vec![0.0; layout.params_len];

@@ -1,4 +1,16 @@
 //! Where the stages' values lie, and their forward pass.
+//!
+//! Who keeps what, and when a block's tail is its convolution's epilogue:
+//!
+//! | name | of | says |
+//! | --- | --- | --- |
+//! | `kept` | a stage in a plan | a backward pass goes through it, as in training or of an HSC score: what it reads and writes has buffers of its own |
+//! | [`Pass::keeps`] | a pass of a plan | a backward pass follows, as on the training pass of a plan but not on its inference: the winners of `kept` pools are written |
+//! | [`Block::fuses`] | a block | its tail may be an epilogue: it has one, without a pool |
+//! | [`Block::always_fuses`] | a block in a plan | its tail is one in every pass: `first` and `out` are one buffer |
+//! | [`Pass::of`] | a block in a pass | a [fixed](Block::fixed) one goes as in inference: its norm takes no statistics of the batch |
+//!
+//! A pass makes the tail of a block that `fuses` the epilogue unless its norm takes statistics of the batch, or the pass `keeps` what is `kept`.
 
 use super::allocator::{Allocator, part};
 use super::stages::{Block, Stage, StageKind};
@@ -108,7 +120,8 @@ fn dying(stages: &[Stage], kept: &[bool]) -> Vec<Vec<usize>> {
         }
         writer.push(if stage.kind.in_place() { inputs[0] } else { Source::Layer(i) });
     }
-    // The last output is read by the objective.
+    // A guard: the objective reads the last output. One that a dropout changed in place would be free from there on, though no later step
+    // writes to what is free there.
     if let Some(Source::Layer(output)) = writer.last() {
         kept_value[*output] = true;
     }

@@ -30,9 +30,8 @@ pub(super) struct Stage<'a> {
     pub inputs: Vec<Source>,
     pub kind: StageKind<'a>,
     /// The first of its layers, which reads `inputs`: what is wrong with the stage is told of it.
-    first: usize,
-    /// The last of them.
-    layer: usize,
+    first_layer: usize,
+    last_layer: usize,
 }
 
 pub(super) enum StageKind<'a> {
@@ -209,7 +208,7 @@ pub(super) fn stages<'a>(
         if joins {
             let stage = stage_before(arch, i, &stage_of, &mut stages)?;
             extend(arch, i, layout, params, stage, &shape)?;
-            stage.layer = i;
+            stage.last_layer = i;
             stage_of.push(stage_of[layer_of(inputs[0])?]);
             continue;
         }
@@ -255,7 +254,7 @@ pub(super) fn stages<'a>(
             ) => return Err(Error::internal(format!("{}: {} has the shape {shape:?}", arch.name, arch.describe(i)))),
         };
         stage_of.push(stages.len());
-        stages.push(Stage { inputs, kind, first: i, layer: i });
+        stages.push(Stage { inputs, kind, first_layer: i, last_layer: i });
     }
     Ok(stages)
 }
@@ -272,10 +271,10 @@ pub(super) fn of_part<'a>(
     if arch.part == NetPart::Whole {
         return Ok((stages, images));
     }
-    let first = stages.iter().take_while(|stage| stage.layer < arch.frozen).count();
+    let first = stages.iter().take_while(|stage| stage.last_layer < arch.frozen).count();
     let mut head = stages.split_off(first);
-    if let Some(stage) = head.first().filter(|stage| stage.first < arch.frozen) {
-        let problem = format!("is lowered together with {}, which is frozen", arch.describe(stage.first));
+    if let Some(stage) = head.first().filter(|stage| stage.first_layer < arch.frozen) {
+        let problem = format!("is lowered together with {}, which is frozen", arch.describe(stage.first_layer));
         let legal = "features may be kept where the frozen layers end with all that follows their last convolution";
         return Err(arch.illegal(first_trained(arch, stage), problem, legal));
     }
@@ -294,7 +293,7 @@ pub(super) fn of_part<'a>(
                 Source::Layer(read) if read + 1 == first => Source::Input,
                 Source::Layer(_) | Source::Input => {
                     return Err(arch.illegal(
-                        stage.first,
+                        stage.first_layer,
                         "reads more than the features",
                         "what is trained reads the last of the layers that are frozen",
                     ));
@@ -307,9 +306,9 @@ pub(super) fn of_part<'a>(
 
 /// The first layer of a stage that is not frozen: those that join it read each other.
 fn first_trained(arch: &Arch, stage: &Stage) -> usize {
-    let mut layer = stage.layer;
+    let mut layer = stage.last_layer;
     while let Source::Layer(before) = arch.layers[layer].inputs[0]
-        && before >= arch.frozen.max(stage.first)
+        && before >= arch.frozen.max(stage.first_layer)
     {
         layer = before;
     }
@@ -351,7 +350,7 @@ fn extend<'a>(
     shape: &Shape,
 ) -> Result<()> {
     let misplaced = |before: usize| arch.illegal(i, format!("follows {}", arch.describe(before)), LEGAL);
-    let (before, last) = (stage.layer, stage.last());
+    let (before, last) = (stage.last_layer, stage.last());
     let layer = &arch.layers[i].layer;
     if let StageKind::Block(block) = &mut stage.kind
         && block.frozen
@@ -402,7 +401,7 @@ pub(super) fn check(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Res
     let is_shared =
         |value: Source| value == Source::Input || stages.iter().filter(|s| s.inputs.contains(&value)).count() > 1;
     for (stage, reached) in stages.iter().zip(reached(stages, false)) {
-        let refused = |problem: String, legal: &str| Err(arch.illegal(stage.first, problem, legal));
+        let refused = |problem: String, legal: &str| Err(arch.illegal(stage.first_layer, problem, legal));
         match &stage.kind {
             StageKind::Block(block) => {
                 if dtype == DType::Bf16 && block.conv.stride > 1 && reached && training.is_some() {

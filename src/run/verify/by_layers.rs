@@ -122,10 +122,11 @@ pub fn differences(arch: &Arch, trial: &Trial) -> Result<Vec<Difference>> {
         let fold = |truth: Vec<f64>| -> Vec<f64> { truth.chunks_exact(arch.side * arch.side).flat_map(fold).collect() };
         let mut head = network(NetPart::Head, Some(TrainingOptions { input_grad: false, ..training }))?;
         let name = |name: &str| format!("{name} by the head");
-        compare(&mut found, name, &evaluated(&mut head, &features)?, &evaluation, |_| true);
+        compare(&mut found, name, &evaluated(&mut head, &features)?, &evaluation, |name| name != HEATMAPS);
         // The highest of its own map are others than those of the heatmap.
         let learned = trained(&mut head, &features, truth.map(fold).as_deref())?;
-        compare(&mut found, name, &learned, &learning, |name| label_score == ImageScore::Mean && tells(name));
+        let of_head = |name: &str| label_score == ImageScore::Mean && name != INPUT_GRADIENT && tells(name);
+        compare(&mut found, name, &learned, &learning, of_head);
         found.push(update(&mut head, &weights, optimizer)?);
     }
     Ok(found)
@@ -166,7 +167,8 @@ fn ends_a_block(arch: &Arch, layer: usize) -> bool {
     }
 }
 
-/// Appends how far those of ours that tell something are from the exact values, beside which are those of changed images.
+/// Appends how far ours are from those of the exact values that tell something, beside which are those of changed images. What is not among
+/// ours, or has another length, is infinitely far.
 fn compare(
     found: &mut Vec<Difference>,
     name: impl Fn(&str) -> String,
@@ -177,22 +179,28 @@ fn compare(
     // Of a gradient that is zero but for rounding, such as that of a bias before a norm, the largest one of all tells the size.
     let gradients = exact.iter().filter(|(name, _)| name.starts_with(GRADIENT));
     let floor = 1e-3 * gradients.map(|(_, values)| largest(values)).fold(0.0, f64::max);
-    for (of, ours) in ours.iter().filter(|(name, _)| tells(name)) {
-        let [exact, moved] = [exact, moved].map(|values| named(values, of));
-        assert_eq!(ours.len(), exact.len(), "numbers of {of}");
+    for (of, exact) in exact.iter().filter(|(name, _)| tells(name)) {
+        let [ours, moved] = [ours, moved].map(|values| named(values, of));
         let size = largest(exact).max(if of.starts_with(GRADIENT) { floor } else { 0.0 }).max(SMALL);
         let [error, sensitivity] = [ours, moved].map(|values| ratio(Distance::new(values, exact).max_abs, size));
+        let error = if ours.len() == exact.len() { error } else { f64::INFINITY };
         found.push(Difference { name: name(of), error, bound: SUMMING + sensitivity });
     }
 }
 
-/// The values of a name.
+/// The values of a name; none where there is none of that name.
 fn named<'a>(values: &'a NamedValues, name: &str) -> &'a [f64] {
     values.iter().find(|(of, _)| of == name).map(|(_, values)| values.as_slice()).unwrap_or_default()
 }
 
 /// What the names of parameters' gradients begin with.
 const GRADIENT: &str = "gradient of ";
+
+/// The name of the gradient of the images, which a head has none of.
+const INPUT_GRADIENT: &str = "gradient by the input";
+
+/// The name of heatmaps, which a head makes at the side of its own map alone.
+const HEATMAPS: &str = "heatmaps";
 
 /// Output, scores and, but of a head, whose maps have another side, heatmaps of a network in evaluation mode.
 fn evaluated(network: &mut Network<f64>, batch: &CheckBatch) -> Result<NamedValues> {
@@ -202,7 +210,7 @@ fn evaluated(network: &mut Network<f64>, batch: &CheckBatch) -> Result<NamedValu
     let view = network.plan(n)?.ports.output;
     let mut values = vec![("output".to_string(), network.read(view)?), ("scores".to_string(), scores)];
     if network.arch().part == NetPart::Whole {
-        values.push(("heatmaps".to_string(), network.heatmaps(n)?.heatmaps.to_vec()));
+        values.push((HEATMAPS.to_string(), network.heatmaps(n)?.heatmaps.to_vec()));
     }
     Ok(values)
 }
@@ -226,7 +234,7 @@ fn plain_evaluated(arch: &Arch, plain: &PlainNet<f64>, batch: &CheckBatch, sigma
         Objective::Ae => output.iter().zip(&batch.input).map(|(y, x)| (y - x).powi(2)).collect(),
     };
     let output = output.to_vec();
-    Ok(vec![("output".to_string(), output), ("scores".to_string(), scores), ("heatmaps".to_string(), heatmaps)])
+    Ok(vec![("output".to_string(), output), ("scores".to_string(), scores), (HEATMAPS.to_string(), heatmaps)])
 }
 
 /// The anomaly map of an output map, upsampled.
@@ -255,7 +263,7 @@ fn trained(network: &mut Network<f64>, batch: &CheckBatch, truth: Option<&[f64]>
     ];
     values.extend(gradients_by_name(network.arch(), &grads));
     if let Some(view) = training.input_grad {
-        values.push(("gradient by the input".to_string(), network.read(view)?));
+        values.push((INPUT_GRADIENT.to_string(), network.read(view)?));
     }
     Ok(values)
 }
@@ -280,7 +288,7 @@ fn plain_trained(
     ];
     values.extend(gradients_by_name(arch, &gradients.params));
     if trial.input_grad {
-        values.push(("gradient by the input".to_string(), gradients.input));
+        values.push((INPUT_GRADIENT.to_string(), gradients.input));
     }
     Ok((values, tied))
 }

@@ -86,6 +86,7 @@ impl<'a> Builder<'a> {
         net.arch.channels = 1 + net.choose(3);
         net.arch.bias = net.choose(4) > 0;
         net.arch.fixed = net.choose(2) > 0;
+        net.arch.norm_eps = [1e-4, 1e-5, 1e-2][net.choose(3)];
         if objective != Objective::Ae {
             net.arch.side = 5 + net.choose(6);
         }

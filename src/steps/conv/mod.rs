@@ -111,9 +111,10 @@ impl ConvGeometry {
         self.side == 1 && self.stride == 1 && self.pad == 0
     }
 
-    /// Floating-point operations of one pass (fprop, dgrad and wgrad alike), counting a multiply-add as two and padding as work.
+    /// Floating-point operations of one pass (fprop, dgrad and wgrad alike), counting a multiply-add as two and padding as work; at most the
+    /// largest number.
     pub fn flops(&self) -> u64 {
-        2 * self.y_len() as u64 * self.taps() as u64
+        product([2, self.y_len(), self.taps()]) as u64
     }
 }
 

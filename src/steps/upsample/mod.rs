@@ -106,15 +106,16 @@ impl GaussianTaps {
     pub fn new(field: ReceptiveField, side: usize, sigma: f64) -> GaussianTaps {
         let kernel = gaussian_kernel(field.size, sigma);
         let origin = (field.size as isize - 1) / 2 - field.shift.trunc() as isize;
+        // Steps of a jump of 0 are refused.
+        let jump = field.jump.max(1);
         let rows = (0..side)
             .map(|o| {
-                let offset = o as isize + origin;
-                let weight = |i: usize| {
-                    let tap = offset - (i * field.jump) as isize;
-                    usize::try_from(tap).ok().and_then(|tap| kernel.get(tap)).copied()
-                };
-                let sources: Vec<usize> = (0..field.n).filter(|&i| weight(i).is_some()).collect();
-                (sources.first().copied().unwrap_or(0), sources.iter().filter_map(|&i| weight(i)).collect())
+                let Ok(offset) = usize::try_from(o as isize + origin) else { return (0, vec![]) };
+                // The sources i whose tap, offset − i·jump, lies in the kernel.
+                let first = (offset + 1).saturating_sub(kernel.len()).div_ceil(jump);
+                let end = field.n.min(offset / jump + 1);
+                let weights: Vec<f64> = (first..end).map(|i| kernel[offset - i * jump]).collect();
+                (if weights.is_empty() { 0 } else { first }, weights)
             })
             .collect();
         GaussianTaps { kernel, origin, jump: field.jump, rows, folded: false }
@@ -402,4 +403,32 @@ pub fn adjoint<T: Real>(taps: &GaussianTaps, u: usize, dout: &[T], da: &mut [T],
                 }
             }
         });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Of all sources those whose tap lies in the kernel: also where fields do not touch, or lie outside of the image.
+        #[test]
+        fn taps_lie_in_the_kernel(
+            n in 1..12usize, side in 1..30usize, jump in 1..9usize, size in 1..14usize, shift in -40.0..40.0
+        ) {
+            let (kernel, centre) = (gaussian_kernel(size, 1.2), (size as isize - 1) / 2 - shift as isize);
+            let taps = GaussianTaps::new(ReceptiveField { n, jump, size, shift }, side, 1.2);
+            prop_assert_eq!(taps.side(), side);
+            for (o, (first, weights)) in (0..).zip(&taps.rows) {
+                let tap = |i: usize| usize::try_from(o + centre - (i * jump) as isize).ok();
+                let expected: Vec<(usize, f64)> = (0..n).filter_map(|i| Some((i, *kernel.get(tap(i)?)?))).collect();
+                let found: Vec<(usize, f64)> = (*first..).zip(weights.iter().copied()).collect();
+                prop_assert_eq!(found, expected);
+                prop_assert!(!weights.is_empty() || *first == 0);
+            }
+        }
+    }
 }

@@ -178,8 +178,10 @@ fn wrong_nets_are_refused() {
             "pool before it",
         ),
         (chain(Objective::Ae, []), "has no layers", "one layer or more"),
-        // Its square root was no number.
-        (Arch { norm_eps: -1.0, ..fcdd([conv("a", 3), norm("n")]) }, "adds -1 to the variances", "above 0"),
+        // Its square root was no number, or in f32 that of a constant map's variance 0.
+        (Arch { norm_eps: -1.0, ..fcdd([conv("a", 3), norm("n")]) }, "adds -1.0 to the variances", "above 0"),
+        (Arch { norm_eps: 1e-46, ..fcdd([conv("a", 3), norm("n")]) }, "adds 1e-46 to the variances", "above 0"),
+        (Arch { norm_eps: 1e39, ..fcdd([conv("a", 3), norm("n")]) }, "adds 1e39 to the variances", "finite in f32"),
         (Arch { norm_eps: f64::NAN, ..fcdd([conv("a", 3), norm("n")]) }, "adds NaN to the variances", "above 0"),
         // What was learned from was dropped at random, what was kept of it was not.
         (
