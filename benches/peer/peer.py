@@ -2,10 +2,11 @@
 """Times FCDD nets in PyTorch on the CPU and prints the same JSON as `fcdd bench --json`, for comparison with fcdd's CPU path.
 
     pip install torch
-    python benches/peer/peer.py [NET ...] [--task train|infer] [--mode eager|channels_last|compile] [--threads N] [--repeats N]
+    python benches/peer/peer.py [NET ...] [--task train|infer] [--mode eager|channels_last|compile|bf16|bf16_compile] [--threads N] [--repeats N]
 
 The nets, the objective and the receptive-field upsampling are implemented here from the paper; batches and sides are those of
-`fcdd bench`. `compile` is torch.compile over channels_last tensors, with which it is faster than with contiguous ones.
+`fcdd bench`. `compile` is torch.compile over channels_last tensors, with which it is faster than with contiguous ones; `bf16` is autocast to bf16
+over such, by itself and compiled.
 """
 
 import argparse
@@ -114,7 +115,12 @@ def loss(z, labels):
     return torch.where(labels > 0, -torch.log(1 - torch.exp(-score) + 1e-31), score).mean()
 
 
+MODES = ["eager", "channels_last", "compile", "bf16", "bf16_compile"]
+
+
 def bench(name, task, mode, repeats):
+    in_bf16, is_compiled = mode.startswith("bf16"), mode.endswith("compile")
+    cast = lambda: torch.autocast("cpu", torch.bfloat16, enabled=in_bf16)
     _, (channels, side, batch), field, _ = NETS[name]
     torch.manual_seed(0)
     net = build(name)
@@ -124,8 +130,13 @@ def bench(name, task, mode, repeats):
     if task == "train":
         labels = (torch.arange(batch) % 2).float()
         optimizer = sgd(net)
-        objective = lambda: loss(net(x), labels)
-        if mode == "compile":
+
+        def objective():
+            with cast():
+                z = net(x)
+            return loss(z.float(), labels)
+
+        if is_compiled:
             objective = torch.compile(objective)
 
         def run():
@@ -137,10 +148,12 @@ def bench(name, task, mode, repeats):
         heatmap = Heatmap(side, *field)
 
         def infer():
-            a = pseudo_huber(net(x))
+            with cast():
+                z = net(x)
+            a = pseudo_huber(z.float())
             return a.mean((1, 2, 3)), heatmap(a)
 
-        if mode == "compile":
+        if is_compiled:
             infer = torch.compile(infer)
 
         def run():
@@ -156,7 +169,7 @@ def bench(name, task, mode, repeats):
         seconds.append(time.perf_counter() - started)
     median = statistics.median_high(seconds)
     return {
-        "net": name, "task": task, "mode": f"torch {torch.__version__} cpu f32 {mode}", "threads": torch.get_num_threads(),
+        "net": name, "task": task, "mode": f"torch {torch.__version__} cpu {mode if in_bf16 else f'f32 {mode}'}", "threads": torch.get_num_threads(),
         "batch": batch, "side": side, "seconds": seconds, "images_per_second": batch / median,
     }  # fmt: skip
 
@@ -165,14 +178,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("nets", nargs="*", default=list(NETS))
     parser.add_argument("--task", choices=["train", "infer"])
-    parser.add_argument("--mode", choices=["eager", "channels_last", "compile"])
+    parser.add_argument("--mode", choices=MODES)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     tasks = [args.task] if args.task else ["train", "infer"]
-    modes = [args.mode] if args.mode else ["eager", "channels_last", "compile"]
+    modes = [args.mode] if args.mode else MODES
     timings = [bench(net, task, mode, args.repeats) for net in args.nets for task in tasks for mode in modes]
     print(json.dumps({"timings": timings}, indent=2))
 
