@@ -18,7 +18,7 @@ fn nets(criterion: &mut Criterion<Clock>) {
         let mut group = criterion.benchmark_group(name);
         for (&dtype, task) in dtypes().iter().flat_map(|dtype| [(dtype, BenchTask::Train), (dtype, BenchTask::Infer)]) {
             let net = name.to_string();
-            let options = BenchOptions { net, task, batch: None, side: None, dtype, repeats: 0, on_gpu };
+            let options = BenchOptions { net, task, batch: None, side: None, dtype, repeats: 0, exact: false, on_gpu };
             let batch = Work::count(&options).unwrap().batch;
             group.throughput(Throughput::Elements(batch as u64));
             let mut network = None;

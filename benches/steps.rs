@@ -67,7 +67,7 @@ fn steps(criterion: &mut Criterion<Clock>) {
                 label_score: ImageScore::Mean,
             });
             let (side, gradient) = (arch.side, Gradient::Grad);
-            let options = lower::PlanOptions { batch, side, dtype, sigma: 1.2, gradient, training };
+            let options = lower::PlanOptions { batch, side, dtype, sigma: 1.2, gradient, exact: false, training };
             let plan = lower(&arch, &options).unwrap();
             let phases = [
                 ("train", [&plan.forward, &plan.backward, &plan.update]),

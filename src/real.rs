@@ -34,14 +34,32 @@ pub trait Vectors: Copy + 'static {
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
     /// `c + a·b`.
     fn add_product<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a + b`.
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a − b`.
+    fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a·b`.
+    fn times<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// The first of a pair where `a > b`, else the second.
+    fn greater<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, pair: [Self::Vector<S>; 2])
+    -> Self::Vector<S>;
+    /// The first of a pair where `a` is a number, else the second.
+    fn number<S: Simd>(simd: S, a: Self::Vector<S>, pair: [Self::Vector<S>; 2]) -> Self::Vector<S>;
+    /// A register of some numbers, at most as many as it holds, and zeros.
+    fn load<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
+    /// Stores as many numbers of a register as there is room for, at most all.
+    fn store<S: Simd>(simd: S, values: &mut [Self], vector: Self::Vector<S>);
     /// The registers that a slice fills, from its beginning on.
     fn vectors<S: Simd>(values: &[Self]) -> &[Self::Vector<S>];
     /// The same to be written.
     fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>];
 }
 
-macro_rules! lanes {
-    ($real:ty, $vector:ident, $splat:ident, $mul_add:ident, $vectors:ident, $vectors_mut:ident) => {
+macro_rules! vectors {
+    ($real:ty, $vector:ident, {$($operation:ident: $simd:ident,)+}) => {
+        vectors!(@ $real, $vector, $($simd)+);
+    };
+    (@ $real:ty, $vector:ident, $splat:ident $mul_add:ident $add:ident $sub:ident $mul:ident $less:ident $equal:ident $select:ident $load:ident $store:ident $all:ident $all_mut:ident) => {
         impl Vectors for $real {
             type Vector<S: Simd> = S::$vector;
 
@@ -56,20 +74,87 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
+            fn plus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn minus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$sub(a, b)
+            }
+
+            #[inline(always)]
+            fn times<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$mul(a, b)
+            }
+
+            #[inline(always)]
+            fn greater<S: Simd>(simd: S, a: S::$vector, b: S::$vector, [yes, no]: [S::$vector; 2]) -> S::$vector {
+                simd.$select(simd.$less(b, a), yes, no)
+            }
+
+            #[inline(always)]
+            fn number<S: Simd>(simd: S, a: S::$vector, [yes, no]: [S::$vector; 2]) -> S::$vector {
+                simd.$select(simd.$equal(a, a), yes, no)
+            }
+
+            #[inline(always)]
+            fn load<S: Simd>(simd: S, values: &[$real]) -> S::$vector {
+                match S::$all(values).0 {
+                    [whole, ..] => *whole,
+                    [] => simd.$load(values),
+                }
+            }
+
+            #[inline(always)]
+            fn store<S: Simd>(simd: S, values: &mut [$real], vector: S::$vector) {
+                match S::$all_mut(values) {
+                    ([whole, ..], _) => *whole = vector,
+                    ([], part) => simd.$store(part, vector),
+                }
+            }
+
+            #[inline(always)]
             fn vectors<S: Simd>(values: &[$real]) -> &[S::$vector] {
-                S::$vectors(values).0
+                S::$all(values).0
             }
 
             #[inline(always)]
             fn vectors_mut<S: Simd>(values: &mut [$real]) -> &mut [S::$vector] {
-                S::$vectors_mut(values).0
+                S::$all_mut(values).0
             }
         }
     };
 }
 
-lanes!(f32, f32s, splat_f32s, mul_add_e_f32s, as_simd_f32s, as_mut_simd_f32s);
-lanes!(f64, f64s, splat_f64s, mul_add_e_f64s, as_simd_f64s, as_mut_simd_f64s);
+vectors!(f32, f32s, {
+    splat: splat_f32s,
+    add_product: mul_add_e_f32s,
+    plus: add_f32s,
+    minus: sub_f32s,
+    times: mul_f32s,
+    less: less_than_f32s,
+    equal: equal_f32s,
+    select: select_f32s,
+    load: partial_load_f32s,
+    store: partial_store_f32s,
+    all: as_simd_f32s,
+    all_mut: as_mut_simd_f32s,
+});
+vectors!(f64, f64s, {
+    splat: splat_f64s,
+    add_product: mul_add_e_f64s,
+    plus: add_f64s,
+    minus: sub_f64s,
+    times: mul_f64s,
+    less: less_than_f64s,
+    equal: equal_f64s,
+    select: select_f64s,
+    load: partial_load_f64s,
+    store: partial_store_f64s,
+    all: as_simd_f64s,
+    all_mut: as_mut_simd_f64s,
+});
 
 impl Real for f32 {
     fn of(x: f64) -> f32 {

@@ -38,8 +38,15 @@ fn steps_allocate_nothing() {
             let arch = nets::by_name(name, true).unwrap();
             let training =
                 Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0, label_score: ImageScore::Mean });
-            let options =
-                PlanOptions { batch: 8, side, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training };
+            let options = PlanOptions {
+                batch: 8,
+                side,
+                dtype: DType::F32,
+                sigma: 1.2,
+                gradient: Gradient::Grad,
+                exact: false,
+                training,
+            };
             let mut network = Network::<f32>::new(&arch, options, &Weights::init(&arch, 0)).unwrap();
             let hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: 0.1 };
             // The first step warms the thread pool up.

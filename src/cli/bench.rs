@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// Precision of the values between layers, and of the matrix product that floors are measured with
     #[arg(long, value_parser = choice::<DType>(), default_value = "f32")]
     precision: DType,
+    /// Take all products of convolutions on the CPU too, not the fewer ones of Winograd's minimal filtering
+    #[arg(long)]
+    exact: bool,
     /// Timed batches of each [default: 5; 200 images for predict]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: Option<u16>,
@@ -165,6 +168,7 @@ impl Args {
             side: self.side,
             repeats: usize::from(self.repeats.unwrap_or(if task == BenchTask::Predict { 200 } else { 5 })),
             dtype: self.precision,
+            exact: self.exact,
             on_gpu,
         }
     }

@@ -178,6 +178,7 @@ mod tests {
                 seed: u64::MAX,
                 hold: Hold::Mebibytes(3),
                 precision: DType::Bf16,
+                exact: true,
                 side: 40,
                 ..preset.clone()
             };

@@ -79,6 +79,26 @@ pub struct ByteView {
     pub len: usize,
 }
 
+/// Weights as a step of the CPU reads them: laid out once, for as long as they do not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    pub w: View,
+    /// Biases that lie with them.
+    pub b: Option<View>,
+    /// How they lie.
+    pub form: &'static str,
+    /// Elements.
+    pub len: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Packed<T> {
+    packing: Packing,
+    /// What the buffers of the weights and of the biases were when it was made.
+    versions: Option<[u64; 2]>,
+    values: Vec<T>,
+}
+
 /// All buffers of one plan, in host memory.
 ///
 /// A step takes the buffers that it writes out of the store, reads the others, and puts the written ones back; so the borrow
@@ -86,6 +106,9 @@ pub struct ByteView {
 #[derive(Clone, Debug, Default)]
 pub struct HostBuffers<T> {
     reals: Vec<Vec<T>>,
+    /// How often each of them was handed out to be written.
+    versions: Vec<u64>,
+    packed: Vec<Packed<T>>,
     bytes: Vec<Vec<u8>>,
     workspace: Vec<T>,
     /// Whether what is bf16 on a GPU is not rounded here.
@@ -97,6 +120,8 @@ impl<T: Copy + Default> HostBuffers<T> {
     pub fn new(reals: &[usize], bytes: &[usize], workspace: usize) -> HostBuffers<T> {
         HostBuffers {
             reals: reals.iter().map(|&len| vec![T::default(); len]).collect(),
+            versions: vec![0; reals.len()],
+            packed: Vec::new(),
             bytes: bytes.iter().map(|&len| vec![0; len]).collect(),
             workspace: vec![T::default(); workspace],
             exact: false,
@@ -125,12 +150,14 @@ impl<T: Copy + Default> HostBuffers<T> {
 
     /// Writes a view in place.
     pub fn get_mut(&mut self, view: View) -> &mut [T] {
+        self.versions[view.buffer.0] += 1;
         &mut self.reals[view.buffer.0][view.range()]
     }
 
     /// Views of different buffers, for filling a batch; None where two share one.
     pub fn get_many_mut<const N: usize>(&mut self, views: [View; N]) -> Option<[&mut [T]; N]> {
         let buffers = self.reals.get_disjoint_mut(views.map(|v| v.buffer.0)).ok()?;
+        views.iter().for_each(|view| self.versions[view.buffer.0] += 1);
         let mut views = views.into_iter();
         Some(buffers.map(|b| match views.next() {
             Some(v) => &mut b[v.range()],
@@ -145,6 +172,7 @@ impl<T: Copy + Default> HostBuffers<T> {
 
     /// Takes a buffer out, to write it while others are read; [`HostBuffers::put`] brings it back.
     pub fn take(&mut self, buffer: BufferId) -> Vec<T> {
+        self.versions[buffer.0] += 1;
         std::mem::take(&mut self.reals[buffer.0])
     }
 
@@ -161,6 +189,34 @@ impl<T: Copy + Default> HostBuffers<T> {
     /// Brings back a buffer taken with [`HostBuffers::take_bytes`].
     pub fn put_bytes(&mut self, buffer: ByteBufferId, data: Vec<u8>) {
         self.bytes[buffer.0] = data;
+    }
+
+    /// Room for packed weights, unless there is some.
+    pub(crate) fn reserve(&mut self, packing: Packing) {
+        if !self.packed.iter().any(|packed| packed.packing == packing) {
+            self.packed.push(Packed { packing, versions: None, values: vec![T::default(); packing.len] });
+        }
+    }
+
+    /// Takes packed weights out, and tells whether they are those of now: otherwise they are to be packed anew.
+    /// [`HostBuffers::put_packed`] brings them back.
+    pub(crate) fn take_packed(&mut self, packing: Packing) -> (Vec<T>, bool) {
+        self.reserve(packing);
+        let now = self.versions_of(packing);
+        let found = self.packed.iter_mut().find(|packed| packed.packing == packing);
+        found.map_or_else(Default::default, |packed| (std::mem::take(&mut packed.values), packed.versions == Some(now)))
+    }
+
+    /// Brings back packed weights, which are those of now.
+    pub(crate) fn put_packed(&mut self, packing: Packing, values: Vec<T>) {
+        let now = self.versions_of(packing);
+        if let Some(packed) = self.packed.iter_mut().find(|packed| packed.packing == packing) {
+            (packed.versions, packed.values) = (Some(now), values);
+        }
+    }
+
+    fn versions_of(&self, Packing { w, b, .. }: Packing) -> [u64; 2] {
+        [w, b.unwrap_or(w)].map(|view| self.versions[view.buffer.0])
     }
 
     /// Takes the scratch space that any step may use while it runs.
@@ -180,7 +236,45 @@ impl<T: Copy + Default> HostBuffers<T> {
 
     /// Bytes held by all buffers.
     pub fn size_in_bytes(&self) -> usize {
-        let reals: usize = self.reals.iter().map(Vec::len).sum::<usize>() + self.workspace.len();
+        let packed: usize = self.packed.iter().map(|packed| packed.values.len()).sum();
+        let reals: usize = self.reals.iter().map(Vec::len).sum::<usize>() + packed + self.workspace.len();
         reals * size_of::<T>() + self.bytes.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_weights_hold_until_their_buffers_are_written() {
+        let [w, b, other] = [0, 1, 2].map(|buffer| View::of(buffer, 4));
+        let mut memory = HostBuffers::<f32>::new(&[4; 3], &[], 0);
+        let packing = Packing { w, b: Some(b), form: "some", len: 5 };
+        let is_current = |memory: &mut HostBuffers<f32>, packing: Packing| {
+            let (values, is_current) = memory.take_packed(packing);
+            assert_eq!(values.len(), packing.len);
+            memory.put_packed(packing, values);
+            is_current
+        };
+        assert!(!is_current(&mut memory, packing), "nothing was packed yet");
+        assert!(is_current(&mut memory, packing));
+        memory.get_mut(other)[0] = 1.0;
+        let taken = memory.take(other.buffer);
+        memory.put(other.buffer, taken);
+        assert!(is_current(&mut memory, packing), "others were written");
+        for buffer in [w, b] {
+            memory.get_mut(buffer)[0] = 1.0;
+            assert!(!is_current(&mut memory, packing));
+            let taken = memory.take(buffer.buffer);
+            memory.put(buffer.buffer, taken);
+            assert!(!is_current(&mut memory, packing));
+            assert!(memory.get_many_mut([buffer, other]).is_some());
+            assert!(!is_current(&mut memory, packing));
+            assert!(is_current(&mut memory, packing));
+        }
+        assert!(!is_current(&mut memory, Packing { form: "other", ..packing }), "another form is packed by itself");
+        assert!(is_current(&mut memory, packing));
+        assert_eq!(memory.size_in_bytes(), (3 * 4 + 2 * 5) * size_of::<f32>());
     }
 }

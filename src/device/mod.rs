@@ -23,7 +23,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub use host::{BufferId, ByteBufferId, ByteView, DType, HostBuffers, View};
+pub use host::{BufferId, ByteBufferId, ByteView, DType, HostBuffers, Packing, View};
 
 use crate::error::{CudaError, Error, Result};
 use cuda::Cuda;

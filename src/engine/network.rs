@@ -50,7 +50,7 @@ impl<T: Real> Network<T> {
                 let PlanOptions { batch, side, .. } = options;
                 let what = format!("{} for {batch} images of {side}×{side} pixels", arch.name);
                 room_for(&what, plan.host_bytes::<T>(), "choose a smaller side or batch")?;
-                (plan.buffers.host(plan.workspace()), None)
+                (plan.host_memory(), None)
             }
             Device::Cuda(_) if size_of::<T>() != size_of::<f32>() => {
                 return Err(Error::setting("a GPU computes in f32 alone", "choose `device` cpu"));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::device::cuda::{self, Cuda, DeviceBuffers};
-use crate::device::{DType, HostBuffers, View};
+use crate::device::{DType, HostBuffers, Packing, View};
 use crate::real::Real;
 use crate::steps::Step;
 
@@ -68,14 +68,6 @@ pub struct Buffers {
     pub bytes: Vec<usize>,
 }
 
-impl Buffers {
-    /// Host memory of these lengths.
-    pub fn host<T: Real>(&self, workspace: usize) -> HostBuffers<T> {
-        let lengths: Vec<usize> = self.reals.iter().map(|&(len, _)| len).collect();
-        HostBuffers::new(&lengths, &self.bytes, workspace)
-    }
-}
-
 /// A lowered net.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -123,6 +115,25 @@ impl Plan {
         Ok(memory)
     }
 
+    /// Host memory for the plan; constants are still to be written.
+    pub fn host_memory<T: Real>(&self) -> HostBuffers<T> {
+        let lengths: Vec<usize> = self.buffers.reals.iter().map(|&(len, _)| len).collect();
+        let mut memory = HostBuffers::new(&lengths, &self.buffers.bytes, self.workspace());
+        self.packings().into_iter().for_each(|packing| memory.reserve(packing));
+        memory
+    }
+
+    /// Weights that steps keep packed on the CPU, each once.
+    fn packings(&self) -> Vec<Packing> {
+        let mut packings = Vec::new();
+        for packing in self.steps().filter_map(Step::packing) {
+            if !packings.contains(&packing) {
+                packings.push(packing);
+            }
+        }
+        packings
+    }
+
     /// The largest workspace of any step on the CPU, in elements.
     pub fn workspace(&self) -> usize {
         self.steps().map(Step::workspace).max().unwrap_or(0)
@@ -136,7 +147,8 @@ impl Plan {
     /// Bytes of host memory that the plan needs.
     pub fn host_bytes<T>(&self) -> usize {
         let Buffers { reals, bytes } = &self.buffers;
-        let reals = reals.iter().map(|(len, _)| len).sum::<usize>() + self.workspace();
+        let packed: usize = self.packings().iter().map(|packing| packing.len).sum();
+        let reals = reals.iter().map(|(len, _)| len).sum::<usize>() + packed + self.workspace();
         reals * size_of::<T>() + bytes.iter().sum::<usize>()
     }
 

@@ -174,7 +174,7 @@ fn room(epochs: u32, count: usize, per_view: usize, context: &Context) -> Result
 /// Too little memory; a net without frozen layers that are fixed.
 pub(super) fn network(arch: Arch, settings: &Settings, weights: &Weights) -> Result<Network<f32>> {
     let Settings { side, sigma, gradient, precision: dtype, .. } = *settings;
-    let options = PlanOptions { batch: BATCH, side, dtype, sigma, gradient, training: None };
+    let options = PlanOptions { batch: BATCH, side, dtype, sigma, gradient, exact: settings.exact, training: None };
     Network::for_inference(&Device::Cpu, &Arch { part: NetPart::Features, ..arch }, options, weights)
 }
 

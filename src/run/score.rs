@@ -109,7 +109,15 @@ impl Scorer {
     pub(crate) fn new(device: &Device, model: &Model) -> Result<Scorer> {
         let ModelMeta { settings, preprocessing, .. } = &model.meta;
         let Settings { side, sigma, gradient, precision: dtype, .. } = *settings;
-        let options = PlanOptions { batch: BATCH, side, dtype, sigma, gradient, training: None };
+        let options = PlanOptions {
+            batch: BATCH,
+            side,
+            dtype,
+            sigma,
+            gradient,
+            exact: model.meta.settings.exact,
+            training: None,
+        };
         let network = Network::for_inference(device, &model.arch()?, options, &model.weights)?;
         let raw = match device {
             Device::Cpu => None,

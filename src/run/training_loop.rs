@@ -97,6 +97,7 @@ impl TrainingLoop<'_> {
             dtype: settings.precision,
             sigma: settings.sigma,
             gradient: settings.gradient,
+            exact: settings.exact,
             training: Some(training),
         };
         let mut weights = match &state {

@@ -7,7 +7,7 @@ pub(super) use super::access::{NumberTypes, apart, whole};
 use super::conv::candidates::Candidate;
 use crate::device::cuda::kernels::constants::hyper;
 use crate::device::cuda::{self, Cuda, DeviceBuffers};
-use crate::device::{HostBuffers, View};
+use crate::device::{HostBuffers, Packing, View};
 use crate::real::Real;
 
 /// What kernels count to in 32 bits, at most: with room for the last block to overshoot.
@@ -116,6 +116,11 @@ pub trait Operation {
 
     /// Runs on the CPU. The workspace of `memory` holds at least [`Operation::workspace`] elements. Outputs of bf16 are not rounded yet.
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper);
+
+    /// Weights that the CPU form keeps packed.
+    fn packing(&self) -> Option<Packing> {
+        None
+    }
 
     /// Scratch elements that the CPU form needs.
     fn workspace(&self) -> usize {

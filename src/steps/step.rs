@@ -1,7 +1,7 @@
 //! One step of a plan, of whatever kind. What a kind does and costs stands in its own file under [`crate::steps`].
 
 use crate::device::cuda::{self, Cuda, DeviceBuffers};
-use crate::device::{DType, HostBuffers};
+use crate::device::{DType, HostBuffers, Packing};
 use crate::error::{CudaError, Error, Result};
 use crate::real::{Real, rounded_to_bf16};
 use crate::steps::conv::candidates::Candidate;
@@ -130,6 +130,11 @@ impl Step {
     /// Runs the CPU form; what it writes to bf16 is not rounded yet.
     pub fn cpu_unrounded<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         of_any_kind!(self, step => step.cpu(memory, hyper));
+    }
+
+    /// See [`Operation::packing`].
+    pub fn packing(&self) -> Option<Packing> {
+        of_any_kind!(self, step => step.packing())
     }
 
     /// See [`Operation::fault`]; the error tells the step.

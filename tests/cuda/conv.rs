@@ -6,7 +6,7 @@ use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::{HYPER, TestedDevice};
 use fcdd::steps::activation::Activation;
 use fcdd::steps::conv::weights::WeightForm;
-use fcdd::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
+use fcdd::steps::conv::{Algorithm, ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
 use fcdd::steps::norm::{Affine, Norm, Stats};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -42,9 +42,18 @@ fn steps(g: &ConvGeometry, bias: bool, offset: usize) -> ([Step; 3], HostBuffers
     let [x, w, b, y, grads] = std::array::from_fn(|i| View { start: offset, ..View::of(i, lengths[i]) });
     let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: offset + g.w_len(), len: g.k, ..grads });
     let steps = [
-        Step::ConvFprop(Fprop { geometry: *g, x, w, b: bias.then_some(b), y, stats: None, epilogue: Epilogue::NONE }),
-        Step::ConvDgrad(Dgrad { geometry: *g, dy: y, w, dx: x }),
-        Step::ConvWgrad(Wgrad { geometry: *g, x, dy: y, dw, db: bias.then_some(db) }),
+        Step::ConvFprop(Fprop {
+            geometry: *g,
+            x,
+            w,
+            b: bias.then_some(b),
+            y,
+            stats: None,
+            epilogue: Epilogue::NONE,
+            algorithm: Algorithm::Direct,
+        }),
+        Step::ConvDgrad(Dgrad { geometry: *g, dy: y, w, dx: x, algorithm: Algorithm::Direct }),
+        Step::ConvWgrad(Wgrad { geometry: *g, x, dy: y, dw, db: bias.then_some(db), algorithm: Algorithm::Direct }),
     ];
     let workspace = steps.iter().map(Step::workspace).max().unwrap_or(0);
     let (memory, _) = memory(buffers.each_ref().map(Vec::as_slice), &[], workspace);
@@ -256,7 +265,16 @@ pub fn epilogues(gpu: &Gpu, g: ConvGeometry, dtype: DType) {
     // Geometries with many pixels are here for their tiles.
     for &(norm, activation, bias) in if g.pixels() > 1000 { &all[..1] } else { &all } {
         let epilogue = Epilogue { norm, activation };
-        let fprop = Step::ConvFprop(Fprop { geometry: g, x, w, b: bias.then_some(b), y, stats: None, epilogue });
+        let fprop = Step::ConvFprop(Fprop {
+            geometry: g,
+            x,
+            w,
+            b: bias.then_some(b),
+            y,
+            stats: None,
+            epilogue,
+            algorithm: Algorithm::Direct,
+        });
         let (memory, _) = memory(buffers, &[], fprop.workspace());
         gpu.agrees(&format!("{g:?}, {epilogue:?}, bias {bias}"), &fprop, &memory);
     }
@@ -285,7 +303,16 @@ pub fn statistics(gpu: &Gpu, g: ConvGeometry, dtype: DType, bias: bool) {
     let [mean, running_mean] = [batch, running].map(|view| View { len: g.k, ..view });
     let [var, running_var] = [batch, running].map(|view| View { start: g.k, len: g.k, ..view });
     let stats = Stats { x: y, c: g.k, bias: bias.then_some(b), mean, var, running_mean, running_var };
-    let fprop = Step::ConvFprop(Fprop { geometry: g, x, w, b: None, y, stats: Some(stats), epilogue: Epilogue::NONE });
+    let fprop = Step::ConvFprop(Fprop {
+        geometry: g,
+        x,
+        w,
+        b: None,
+        y,
+        stats: Some(stats),
+        epilogue: Epilogue::NONE,
+        algorithm: Algorithm::Direct,
+    });
     let (memory, _) = memory(buffers, &[], fprop.workspace());
     gpu.agrees(&format!("{g:?}, bias {bias}"), &fprop, &memory);
 }

@@ -15,7 +15,7 @@ use fcdd::steps::average_pool::{AveragePool, AveragePoolBackward};
 use fcdd::steps::cast::{Cast, CastLayer, CastWeights};
 use fcdd::steps::concat::{Concat, ConcatBackward, ConcatPart};
 use fcdd::steps::conv::weights::WeightForm;
-use fcdd::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
+use fcdd::steps::conv::{Algorithm, ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
 use fcdd::steps::dropout::Dropout;
 use fcdd::steps::head::{Head, HeadBackward};
 use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
@@ -54,12 +54,20 @@ fn windows_that_fit_nowhere() {
             let geometry = ConvGeometry { n: 3, h: 1, w: 1, c: 8, k: 8, side: 7, stride: 1, pad: 0 };
             let why = "its windows of 7×7 do not fit into maps of 1×1";
             let (stats, epilogue) = (None, Epilogue::NONE);
-            refused(&memory, Fprop { geometry, x, w, b: None, y: none, stats, epilogue }, why);
-            refused(&memory, Dgrad { geometry, dy: none, w, dx: x }, why);
-            refused(&memory, Wgrad { geometry, x, dy: none, dw, db: None }, why);
+            refused(
+                &memory,
+                Fprop { geometry, x, w, b: None, y: none, stats, epilogue, algorithm: Algorithm::Direct },
+                why,
+            );
+            refused(&memory, Dgrad { geometry, dy: none, w, dx: x, algorithm: Algorithm::Direct }, why);
+            refused(&memory, Wgrad { geometry, x, dy: none, dw, db: None, algorithm: Algorithm::Direct }, why);
             // Kernels would divide by it.
             let geometry = ConvGeometry { side: 1, stride: 0, ..geometry };
-            refused(&memory, Dgrad { geometry, dy: none, w: view(2, 64), dx: x }, "side 1 and stride 0");
+            refused(
+                &memory,
+                Dgrad { geometry, dy: none, w: view(2, 64), dx: x, algorithm: Algorithm::Direct },
+                "side 1 and stride 0",
+            );
 
             let pool = PoolGeometry { n: 3, h: 1, w: 1, c: 8, side: 2, stride: 2, pad: 0 };
             let why = "its windows of 2×2 do not fit into maps of 1×1";
@@ -127,11 +135,23 @@ fn operands_that_start_between_16_bytes() {
         let of_bf16: [Case; 4] = [
             ("cast", [64, 0, 0], &|[y, ..]| Cast { x: f32s(0, 64), y }.into()),
             ("conv_fprop", [64; 3], &|[x, w, y]| {
-                Fprop { geometry: conv, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE }.into()
+                Fprop {
+                    geometry: conv,
+                    x,
+                    w,
+                    b: None,
+                    y,
+                    stats: None,
+                    epilogue: Epilogue::NONE,
+                    algorithm: Algorithm::Direct,
+                }
+                .into()
             }),
-            ("conv_dgrad", [64; 3], &|[dy, w, dx]| Dgrad { geometry: conv, dy, w, dx }.into()),
+            ("conv_dgrad", [64; 3], &|[dy, w, dx]| {
+                Dgrad { geometry: conv, dy, w, dx, algorithm: Algorithm::Direct }.into()
+            }),
             ("conv_wgrad", [64, 64, 0], &|[x, dy, _]| {
-                Wgrad { geometry: conv, x, dy, dw: f32s(0, 64), db: None }.into()
+                Wgrad { geometry: conv, x, dy, dw: f32s(0, 64), db: None, algorithm: Algorithm::Direct }.into()
             }),
         ];
         for dtype in [DType::F32, DType::Bf16] {
@@ -252,12 +272,12 @@ fn gradients_without_a_kernel() {
         let (x, w, dy, dw) = (view(0, 128), view(1, 64), view(2, 32), view(3, 64));
         let geometry = ConvGeometry { n: 1, h: 4, w: 4, c: 8, k: 8, side: 1, stride: 2, pad: 0 };
         let why = "its kernels of Bf16 do not have its stride, 2";
-        refused(&memory, Dgrad { geometry, dy, w, dx: x }, why);
-        refused(&memory, Wgrad { geometry, x, dy, dw, db: None }, why);
+        refused(&memory, Dgrad { geometry, dy, w, dx: x, algorithm: Algorithm::Direct }, why);
+        refused(&memory, Wgrad { geometry, x, dy, dw, db: None, algorithm: Algorithm::Direct }, why);
         let geometry = ConvGeometry { stride: 1, ..geometry };
         refused(
             &memory,
-            Wgrad { geometry, x: view(3, 128), dy, dw, db: None },
+            Wgrad { geometry, x: view(3, 128), dy, dw, db: None, algorithm: Algorithm::Direct },
             "its dy is of Bf16, its kernels take F32",
         );
     });
@@ -291,7 +311,16 @@ fn tiles_whose_operands_memory_does_not_have() {
         let memory = buffers(gpu, [128, 64, 128]);
         let [x, w, y] = [(0, 128), (1, 64), (2, 128)].map(|(buffer, len)| View::of(buffer, len).bf16());
         let geometry = ConvGeometry { n: 1, h: 4, w: 4, c: 8, k: 8, side: 1, stride: 1, pad: 0 };
-        let step = Step::from(Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE });
+        let step = Step::from(Fprop {
+            geometry,
+            x,
+            w,
+            b: None,
+            y,
+            stats: None,
+            epilogue: Epilogue::NONE,
+            algorithm: Algorithm::Direct,
+        });
         let candidates = step.candidates(gpu.cuda());
         assert!(!candidates.is_empty());
         for candidate in candidates {
@@ -308,7 +337,7 @@ fn steps_without_their_workspace() {
         let views = [geometry.x_len(), geometry.y_len(), geometry.w_len()];
         let memory = buffers(gpu, views);
         let [x, dy, dw] = [0, 1, 2].map(|i| View::of(i, views[i]));
-        let step = Step::from(Wgrad { geometry, x, dy, dw, db: None });
+        let step = Step::from(Wgrad { geometry, x, dy, dw, db: None, algorithm: Algorithm::Direct });
         assert!(step.cuda_workspace() > 0);
         let error = step.cuda(&memory).unwrap_err().to_string();
         assert!(error.contains("its workspace has 0 elements"), "{error}");

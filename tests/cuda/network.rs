@@ -36,7 +36,7 @@ fn network_of<T: Real>(
     Network::on(
         device,
         arch,
-        PlanOptions { batch, side, dtype, sigma: 1.2, gradient: Gradient::Grad, training },
+        PlanOptions { batch, side, dtype, sigma: 1.2, gradient: Gradient::Grad, exact: false, training },
         &Weights::init(arch, 3),
     )
     .unwrap()
@@ -244,8 +244,15 @@ fn inference_as_on_the_cpu() {
             [("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32), ("FCDD_CNN224", 64), ("CNN28", 28), ("AE28", 28), ("AE32", 32)]
         {
             let arch = baselines::any(net, true).unwrap();
-            let options =
-                PlanOptions { batch: 3, side, dtype: DType::F32, sigma: 2.0, gradient: Gradient::Grad, training: None };
+            let options = PlanOptions {
+                batch: 3,
+                side,
+                dtype: DType::F32,
+                sigma: 2.0,
+                gradient: Gradient::Grad,
+                exact: false,
+                training: None,
+            };
             let infer = |device: &Device, n: usize| {
                 let mut net = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
                 Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(n).unwrap());
@@ -274,6 +281,7 @@ fn a_batch_beyond_the_memory_names_one_that_fits() {
             dtype: DType::F32,
             sigma: 2.0,
             gradient: Gradient::Grad,
+            exact: false,
             training: None,
         };
         let weights = Weights::init(&arch, 0);
@@ -295,7 +303,7 @@ fn steps_agree(gpu: &Gpu, net: &str, side: usize, dtype: DType, order: &str) {
     let input_grad = dtype == DType::F32;
     let training =
         Some(TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad, seed: 0, label_score: ImageScore::Mean });
-    let options = PlanOptions { batch: 2, side, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
+    let options = PlanOptions { batch: 2, side, dtype, sigma: 1.2, gradient: Gradient::Grad, exact: false, training };
     let mut exact = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
     let (input, _, maps) = exact.training_inputs(2).unwrap();
     input.copy_from_slice(&noise(0, input.len()));
@@ -375,9 +383,11 @@ fn launches_are_as_counted() {
             let training =
                 Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0, label_score: ImageScore::Mean });
             let side = if arch.side == 28 { 28 } else { 32 };
-            let plan =
-                lower(&arch, &PlanOptions { batch, side, dtype, sigma: 1.2, gradient: Gradient::Grad, training })
-                    .unwrap();
+            let plan = lower(
+                &arch,
+                &PlanOptions { batch, side, dtype, sigma: 1.2, gradient: Gradient::Grad, exact: false, training },
+            )
+            .unwrap();
             let memory = plan.cuda_memory(gpu.cuda()).unwrap();
             for step in plan.steps() {
                 // SAFETY: the graph is not launched.

@@ -134,11 +134,9 @@ pub fn heads(gpu: &Gpu, dtype: DType) {
 
 /// Workspace of a head on the CPU, forward and backward.
 fn head_workspace(geometry: conv::ConvGeometry) -> usize {
-    [conv::cpu::fprop_workspace, conv::cpu::dgrad_workspace, conv::cpu::wgrad_workspace]
-        .map(|of| of(&geometry))
-        .into_iter()
-        .max()
-        .unwrap()
+    let forward = conv::cpu::fprop_workspace(&geometry, conv::Algorithm::Direct);
+    let backward = conv::cpu::dgrad_workspace(&geometry, conv::Algorithm::Direct);
+    forward.max(backward).max(conv::cpu::wgrad_workspace(&geometry, conv::Algorithm::Direct))
 }
 
 /// Scores from nearly zero to far beyond where exp(−s) vanishes in f32.

@@ -7,7 +7,7 @@ use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::HYPER;
 use fcdd::steps::cast::{Cast, CastLayer, CastWeights};
 use fcdd::steps::conv::weights::WeightForm;
-use fcdd::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad, reference};
+use fcdd::steps::conv::{Algorithm, ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad, reference};
 use half::bf16;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -102,9 +102,19 @@ impl Passes {
         let cast = CastWeights { params, casts, layers };
         let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: g.w_len(), len: g.k, ..grads });
         let wanted = |view| bias.then_some(view);
-        let fprop =
-            |y| Step::ConvFprop(Fprop { geometry: *g, x, w, b: wanted(b), y, stats: None, epilogue: Epilogue::NONE });
-        let dgrad = |dx| Step::ConvDgrad(Dgrad { geometry: *g, dy, w: flipped, dx });
+        let fprop = |y| {
+            Step::ConvFprop(Fprop {
+                geometry: *g,
+                x,
+                w,
+                b: wanted(b),
+                y,
+                stats: None,
+                epilogue: Epilogue::NONE,
+                algorithm: Algorithm::Direct,
+            })
+        };
+        let dgrad = |dx| Step::ConvDgrad(Dgrad { geometry: *g, dy, w: flipped, dx, algorithm: Algorithm::Direct });
         let table = cast.table();
         let steps = vec![
             Step::CastWeights(cast),
@@ -112,7 +122,7 @@ impl Passes {
             fprop(exact_y),
             dgrad(dx),
             dgrad(exact_dx),
-            Step::ConvWgrad(Wgrad { geometry: *g, x, dy, dw, db: wanted(db) }),
+            Step::ConvWgrad(Wgrad { geometry: *g, x, dy, dw, db: wanted(db), algorithm: Algorithm::Direct }),
         ];
         let workspace = steps.iter().map(Step::cuda_workspace).max().unwrap_or(0);
         let mut memory = DeviceBuffers::new(gpu.cuda(), &lengths, &[], workspace).unwrap();

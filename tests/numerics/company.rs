@@ -17,7 +17,8 @@ type Said = (u32, Vec<u32>);
 /// What a net says of [`COUNT`] images of noise, the same whether each is alone, or in batches of several sizes and orders.
 pub fn said_in_any_company(device: &Device, dtype: DType, net: &str, side: usize) -> Vec<Said> {
     let arch = baselines::any(net, true).unwrap();
-    let options = PlanOptions { batch: COUNT, side, dtype, sigma: 1.2, gradient: Gradient::Grad, training: None };
+    let options =
+        PlanOptions { batch: COUNT, side, dtype, sigma: 1.2, gradient: Gradient::Grad, exact: false, training: None };
     let mut network = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
     let len = network.input(1).unwrap().len();
     let mut images = vec![0.0; COUNT * len];

@@ -5,11 +5,12 @@ use crate::resnet::{self, assert_is_torchvisions};
 use crate::support::{assert_close, dot, noise, of};
 use fcdd::device::{DType, Device};
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions};
-use fcdd::engine::{Hyper, Network};
+use fcdd::engine::{Hyper, Network, Step};
 use fcdd::model::weights::Layout;
 use fcdd::model::{Arch, NetPart, Objective, Weights, baselines, nets};
 use fcdd::real::Real;
 use fcdd::settings::ImageScore;
+use fcdd::steps::conv::Algorithm;
 use fcdd::steps::hsc_loss::Gradient;
 use fcdd::steps::upsample::GaussianTaps;
 
@@ -27,8 +28,15 @@ fn hyper(step: u64) -> Hyper {
 
 /// A training network.
 fn network<T: Real>(arch: &Arch, batch: usize, side: usize, training: TrainingOptions) -> Network<T> {
-    let options =
-        PlanOptions { batch, side, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training: Some(training) };
+    let options = PlanOptions {
+        batch,
+        side,
+        dtype: DType::F32,
+        sigma: 1.2,
+        gradient: Gradient::Grad,
+        exact: false,
+        training: Some(training),
+    };
     Network::new(arch, options, &Weights::init(arch, 3)).unwrap()
 }
 
@@ -196,8 +204,15 @@ fn hsc_heatmaps_are_gradients_of_the_scores() {
     let arch = baselines::by_name("CNN28", true).unwrap();
     let (n, pixels) = (3, 28 * 28);
     for gradient in [Gradient::Grad, Gradient::Xgrad] {
-        let options =
-            PlanOptions { batch: n, side: 28, dtype: DType::F32, sigma: 1.2, gradient, training: Some(TRAINING) };
+        let options = PlanOptions {
+            batch: n,
+            side: 28,
+            dtype: DType::F32,
+            sigma: 1.2,
+            gradient,
+            exact: false,
+            training: Some(TRAINING),
+        };
         let mut network = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
         fill(&mut network, n, 0);
         network.train(n, &hyper(1)).unwrap();
@@ -357,5 +372,31 @@ fn a_score_is_a_function_of_its_image() {
             })
             .into();
         assert!(said.windows(2).all(|pair| pair[0] == pair[1]), "{net}: threads");
+    }
+}
+
+/// Winograd's filtering takes what it is faster for, in every pass, unless all products are asked for.
+#[test]
+fn algorithms_are_those_that_were_asked_for() {
+    let arch = nets::by_name("CNN32_LW3K", true).unwrap();
+    for exact in [false, true] {
+        let mut network = network::<f32>(&arch, 2, 32, TRAINING);
+        let options = PlanOptions { exact, ..*network.options() };
+        network = Network::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
+        let [mut fprop, mut dgrad, mut wgrad] = [(); 3].map(|()| Vec::new());
+        for step in network.plan(2).unwrap().steps() {
+            match step {
+                Step::ConvFprop(step) => fprop.push((step.geometry.c, step.algorithm)),
+                Step::ConvDgrad(step) => dgrad.push((step.geometry.c, step.algorithm)),
+                Step::ConvWgrad(step) => wgrad.push((step.geometry.c, step.algorithm)),
+                _ => {}
+            }
+        }
+        for (of, count) in [(fprop, 8), (dgrad, 3), (wgrad, 4)] {
+            assert_eq!(of.len(), count);
+            // The first layer has three channels.
+            let expected = |c| if exact || c == 3 { Algorithm::Direct } else { Algorithm::Winograd };
+            assert!(of.iter().all(|&(c, algorithm)| algorithm == expected(c)), "{exact}: {of:?}");
+        }
     }
 }

@@ -108,6 +108,7 @@ pub fn assert_is_torchvisions<T: Real>((net, file): (&str, &str), device: &Devic
         dtype: DType::F32,
         sigma: 1.0,
         gradient: Gradient::Grad,
+        exact: false,
         training: Some(training),
     };
     let mut network = Network::<T>::on(device, &arch, options, &weights(&arch)).unwrap();

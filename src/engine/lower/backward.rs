@@ -10,7 +10,7 @@ use crate::engine::Step;
 use crate::model::arch::Source;
 use crate::steps::activation::Activation;
 use crate::steps::add::Add;
-use crate::steps::conv::{Dgrad, Wgrad};
+use crate::steps::conv::{Algorithm, Dgrad, Wgrad};
 use crate::steps::norm::Affine;
 use crate::steps::norm_act_pool::NormActPoolBackward;
 use crate::steps::standalone::Gradients;
@@ -34,6 +34,8 @@ pub(super) struct Stages<'a> {
     /// The running statistics.
     pub running: View,
     pub norm_eps: f64,
+    /// See [`super::PlanOptions::exact`].
+    pub exact: bool,
 }
 
 impl Stages<'_> {
@@ -169,11 +171,13 @@ impl BackwardPass<'_> {
         }
         if let (Some(dw), false) = (grad(block.weight), block.frozen) {
             let db = block.bias.filter(|_| block.norm.is_none()).and_then(grad);
-            self.steps.push(Step::ConvWgrad(Wgrad { geometry: block.conv, x: values.x(), dy, dw, db }));
+            let algorithm = Algorithm::of_fprop(&block.conv, self.net.exact);
+            self.steps.push(Step::ConvWgrad(Wgrad { geometry: block.conv, x: values.x(), dy, dw, db, algorithm }));
         }
         if let Some(input) = input {
             let dx = self.passing(dy, block.conv.x_len());
-            self.steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.flipped, dx }));
+            let algorithm = Algorithm::of_dgrad(&block.conv, self.net.exact);
+            self.steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.flipped, dx, algorithm }));
             self.give(input, dx);
         }
         self.allocator.release(dy);

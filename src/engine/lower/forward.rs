@@ -18,7 +18,7 @@ use crate::device::{ByteView, DType, View};
 use crate::engine::Step;
 use crate::model::arch::Source;
 use crate::steps::activation::Activation;
-use crate::steps::conv::{Epilogue, Fprop};
+use crate::steps::conv::{Algorithm, Epilogue, Fprop};
 use crate::steps::norm::Stats;
 use crate::steps::norm_act_pool::NormActPool;
 
@@ -143,6 +143,8 @@ pub(super) struct Pass {
     pub training: Option<Running>,
     /// A backward pass follows: what it reads is kept.
     pub keeps: bool,
+    /// See [`super::PlanOptions::exact`].
+    pub exact: bool,
 }
 
 impl Pass {
@@ -195,6 +197,7 @@ fn forward_block(block: &Block, values: &StageViews, pass: Pass, steps: &mut Vec
         y: values.first,
         stats: None,
         epilogue: Epilogue::NONE,
+        algorithm: Algorithm::of_fprop(&block.conv, pass.exact),
     };
     let norm = block.norm(pass.stats, pass.norm_eps);
     let is_fixed = pass.training.is_none() || norm.is_none();

@@ -39,7 +39,7 @@ use crate::steps::standalone::ValueShape;
 /// If the net's layers do not fit together or do not take the input's side, or it cannot do what the options ask.
 pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     options.check(arch)?;
-    let (n, side) = (options.batch, options.side);
+    let PlanOptions { batch: n, side, exact, .. } = *options;
     let shapes = arch.shapes(n, side)?;
     if options.training.is_some() {
         arch.check_statistics(n, side)?;
@@ -73,7 +73,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     let values = forward::allocate(&stages, first, &kept, trains, options.dtype, &mut allocator);
     let last = values.last().map_or(first, |v| v.out);
     let end = End::new(arch, options, head, input, last, &mut allocator)?;
-    let net = Stages { stages: &stages, values: &values, running: stats, norm_eps: arch.norm_eps };
+    let net = Stages { stages: &stages, values: &values, running: stats, norm_eps: arch.norm_eps, exact };
 
     let mut plan = Plan {
         batch: n,
@@ -97,7 +97,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         infer: cast_input.into_iter().collect(),
         heatmaps: vec![],
     };
-    let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, keeps: by_gradient };
+    let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, keeps: by_gradient, exact };
     forward::forward(&stages, &values, inference, &mut plan.infer);
     plan.infer.extend(end.scoring(None));
     end.heatmaps(net, stats, &mut allocator, &mut plan.heatmaps);
@@ -105,7 +105,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     if let Some(training) = options.training {
         let batch_stats = allocator.real(layout.stats_len);
         let running = Some(Running { stats, seed: training.seed });
-        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, training: running, keeps: true };
+        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, training: running, keeps: true, exact };
         forward::forward(&stages, &values, pass, &mut plan.forward);
         let mut ports = TrainingPorts {
             labels: allocator.real(n),

@@ -44,6 +44,8 @@ pub struct PlanOptions {
     pub sigma: f64,
     /// What heatmaps show, for HSC.
     pub gradient: Gradient,
+    /// Take the sums of all convolutions product by product on the CPU too.
+    pub exact: bool,
     /// None for inference alone, which needs far less memory.
     pub training: Option<TrainingOptions>,
 }

@@ -130,6 +130,7 @@ mod tests {
                 batch: Some(10),
                 side: None,
                 dtype: DType::F32,
+                exact: false,
                 repeats: 1,
                 on_gpu: false,
             })

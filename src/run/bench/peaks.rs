@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::named::Named;
 use crate::rng::{Purpose, Stream};
 use crate::steps::Step;
-use crate::steps::conv::{ConvGeometry, Epilogue, Fprop};
+use crate::steps::conv::{Algorithm, ConvGeometry, Epilogue, Fprop};
 
 /// Runs of each measurement; the fastest counts.
 const RUNS: usize = 10;
@@ -134,7 +134,8 @@ fn product(cuda: &Arc<Cuda>, dtype: DType) -> Result<(ConvGeometry, f64)> {
         let geometry =
             ConvGeometry { n: 1, h: pixels / WIDTH, w: WIDTH, c: CHANNELS, k: CHANNELS, side: 3, stride: 1, pad: 1 };
         let [x, w, y] = [(0, geometry.x_len()), (1, geometry.w_len()), (2, geometry.y_len())].map(|(i, n)| view(i, n));
-        let step = Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE };
+        let step =
+            Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE, algorithm: Algorithm::Direct };
         let seconds = least(|| Ok(timed(cuda, || Step::from(step).cuda(&memory))?))?;
         if seconds >= 1e-3 || pixels == MOST {
             return Ok((geometry, seconds));

@@ -37,6 +37,8 @@ pub struct BenchOptions {
     pub side: Option<usize>,
     /// Of the values between layers.
     pub dtype: DType,
+    /// Take all products of convolutions on the CPU too.
+    pub exact: bool,
     /// Timed batches or images; others run before them as a warm-up.
     pub repeats: usize,
     /// Whether a GPU is to compute, or its work to be counted.
@@ -85,5 +87,13 @@ pub(super) fn lowered(arch: &Arch, options: &BenchOptions) -> Result<lower::Plan
         label_score: ImageScore::Mean,
     };
     let training = (options.task == BenchTask::Train).then_some(training);
-    Ok(lower::PlanOptions { batch, side, dtype: options.dtype, sigma: 1.2, gradient: Gradient::Grad, training })
+    Ok(lower::PlanOptions {
+        batch,
+        side,
+        dtype: options.dtype,
+        sigma: 1.2,
+        gradient: Gradient::Grad,
+        exact: options.exact,
+        training,
+    })
 }

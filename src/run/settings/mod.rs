@@ -80,6 +80,10 @@ documented! {
         /// Precision of the values between layers; weights and sums are kept in 32 bits.
         #[serde(default)]
         pub precision: DType,
+        /// On the CPU, take all products of convolutions, as a GPU does, and not the fewer ones of Winograd's minimal filtering: slower, and equal
+        /// but for rounding errors, of which this has half.
+        #[serde(default = "yes")]
+        pub exact: bool,
         /// The convolutions' biases, and the norms' scale and shift.
         pub bias: bool,
         /// Side in pixels of the square that the net sees; images are resized to it.
@@ -405,6 +409,11 @@ impl Settings {
     pub(crate) fn outliers_are_normal(&self) -> bool {
         self.dataset.rates_its_class && self.supervise == Supervise::Noise && self.noise == NoiseMode::Outliers
     }
+}
+
+/// Of runs before there was a choice.
+fn yes() -> bool {
+    true
 }
 
 fn one() -> u32 {

@@ -44,6 +44,7 @@ impl Settings {
             weights: None,
             gradient: Gradient::Grad,
             precision: DType::F32,
+            exact: false,
             bias: true,
             side,
             fit: None,

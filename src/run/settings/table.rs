@@ -79,7 +79,7 @@ const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub(crate) static SETTINGS: [Setting; 44] = [
+pub(crate) static SETTINGS: [Setting; 45] = [
     setting!(data, Daily, "Data").value("PATH"),
     setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side").value("PIXELS"),
@@ -98,6 +98,7 @@ pub(crate) static SETTINGS: [Setting; 44] = [
         .check(|s| check::augments(s, "rotate", s.rotate != Rotation::None)),
     setting!(brightness, Daily, "Brightness and contrast changed by").value("SHARE").check(check::brightness),
     setting!(precision, Daily, "Precision").value("PRECISION").check(check::precision),
+    setting!(exact, Daily, "All products of convolutions").switch(true),
     setting!(hold, Daily, "Held in memory").value("WHEN"),
     setting!(skip_broken, Daily, "Broken images left out").switch(true),
     setting!(seed, Daily, "Seed").per_run(),

@@ -79,7 +79,7 @@ pub fn differences(arch: &Arch, trial: &Trial) -> Result<Vec<Difference>> {
     let training = TrainingOptions { optimizer, maps: maps.is_some(), input_grad, seed: SEED, label_score };
     let network = |part, training| {
         let gradient = Gradient::Grad;
-        let options = PlanOptions { batch: n, side: arch.side, dtype, sigma, gradient, training };
+        let options = PlanOptions { batch: n, side: arch.side, dtype, sigma, gradient, exact: false, training };
         let mut network = Network::<f64>::new(&Arch { part, ..arch.clone() }, options, &weights)?;
         // What a GPU would refuse is wrong, though it can be computed here; heads are for the CPU alone.
         if part != NetPart::Head {

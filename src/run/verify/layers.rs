@@ -41,7 +41,15 @@ pub(super) fn check(report: &mut CheckReport) -> Result<()> {
             let training =
                 Some(TrainingOptions { optimizer, maps, input_grad: true, seed: 1, label_score: ImageScore::Mean });
             let dtype = DType::F32;
-            let options = lower::PlanOptions { batch: BATCH, side: arch.side, dtype, sigma: 2.0, gradient, training };
+            let options = lower::PlanOptions {
+                batch: BATCH,
+                side: arch.side,
+                dtype,
+                sigma: 2.0,
+                gradient,
+                exact: false,
+                training,
+            };
             let plan = lower(&arch, &options)?;
             Walk { name: &net, plan: &plan, seen: &mut seen }.run(report)?;
         }
@@ -63,7 +71,7 @@ impl Walk<'_> {
         if plan.steps().all(|step| self.seen.contains(&step.signature())) {
             return Ok(());
         }
-        let mut exact = plan.buffers.host::<f64>(plan.workspace());
+        let mut exact = plan.host_memory::<f64>();
         prepare(plan, &mut exact);
         let mut tested = TestedDevice::for_plan(report.device(), plan)?;
         for (number, step) in plan.steps().enumerate() {

@@ -157,8 +157,15 @@ fn values<T: Real>(
         label_score: ImageScore::Mean,
     };
     let (gradient, training) = (Gradient::Grad, Some(training));
-    let options =
-        lower::PlanOptions { batch: batch.n, side: batch.side, dtype: DType::F32, sigma: 1.0, gradient, training };
+    let options = lower::PlanOptions {
+        batch: batch.n,
+        side: batch.side,
+        dtype: DType::F32,
+        sigma: 1.0,
+        gradient,
+        exact: true,
+        training,
+    };
     let mut network = Network::<T>::on(device, arch, options, weights)?;
     batch.fill(&mut network)?;
     network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;
@@ -222,7 +229,8 @@ fn gradient_heatmaps<T: Real>(
             seed: 0,
             label_score: ImageScore::Mean,
         });
-        let options = lower::PlanOptions { batch: batch.n, side, dtype: DType::F32, sigma: 1.0, gradient, training };
+        let options =
+            lower::PlanOptions { batch: batch.n, side, dtype: DType::F32, sigma: 1.0, gradient, exact: true, training };
         let mut network = Network::<T>::on(device, arch, options, weights)?;
         batch.fill(&mut network)?;
         network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;

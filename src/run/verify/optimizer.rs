@@ -84,8 +84,15 @@ impl OptimizerRun<'_> {
         let (n, side) = (self.batches[0].n, self.batches[0].side);
         let training =
             Some(TrainingOptions { optimizer, maps: false, input_grad: false, seed: 0, label_score: ImageScore::Mean });
-        let options =
-            lower::PlanOptions { batch: n, side, dtype: DType::F32, sigma: 1.0, gradient: Gradient::Grad, training };
+        let options = lower::PlanOptions {
+            batch: n,
+            side,
+            dtype: DType::F32,
+            sigma: 1.0,
+            gradient: Gradient::Grad,
+            exact: true,
+            training,
+        };
         let mut network = Network::<T>::on(device, self.arch, options, self.weights)?;
         let ports = network.plan(n)?.ports;
         let mut found = BTreeMap::new();

@@ -164,6 +164,7 @@ fn network<T: Real>(
         dtype: DType::F32,
         sigma: 1.2,
         gradient: Gradient::Grad,
+        exact: false,
         training: Some(training),
     };
     let mut network = Network::on(device, arch, options, &Weights::init(arch, 1))?;

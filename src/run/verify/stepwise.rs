@@ -39,7 +39,7 @@ impl TestedDevice {
     /// Memory for a plan.
     pub fn for_plan(device: &Device, plan: &Plan) -> Result<TestedDevice> {
         Ok(match device {
-            Device::Cpu => TestedDevice::Cpu(plan.buffers.host(plan.workspace())),
+            Device::Cpu => TestedDevice::Cpu(plan.host_memory()),
             Device::Cuda(cuda) => TestedDevice::Cuda(Box::new(plan.cuda_memory(cuda)?)),
         })
     }
@@ -176,6 +176,7 @@ pub fn networks(
         dtype,
         sigma: 2.0,
         gradient: Gradient::Grad,
+        exact: false,
         training: Some(training),
     };
     let mut exact = Network::<f64>::new(arch, options, weights)?;

@@ -8,9 +8,11 @@ pub(crate) mod cuda;
 mod direct;
 pub(crate) mod im2col;
 mod lanes;
+mod padded;
 pub mod reference;
 mod sample;
 pub mod weights;
+mod winograd;
 
 use std::borrow::Cow;
 
@@ -22,9 +24,10 @@ use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Su
 use super::pool::{WindowGeometry, product, windows};
 use crate::device::cuda::{Cuda, Result};
 use crate::device::simd::vectorised;
-use crate::device::{DType, HostBuffers, View};
+use crate::device::{DType, HostBuffers, Packing, View};
 use crate::real::Real;
 use candidates::Candidate;
+pub use cpu::Algorithm;
 use cuda::tensor::{self, Forward};
 use weights::WeightForm;
 
@@ -175,6 +178,7 @@ pub struct Fprop {
     /// is an epilogue.
     pub stats: Option<Stats>,
     pub epilogue: Epilogue,
+    pub algorithm: Algorithm,
 }
 
 impl Operation for Fprop {
@@ -195,7 +199,8 @@ impl Operation for Fprop {
         };
         let mixed = || mixed(self.x, self.w);
         let steep = || self.epilogue.activation.fault().map(|problem| format!("its activation {problem}"));
-        self.geometry.fault().or_else(mixed).or_else(both).or_else(|| self.stats.and_then(apart)).or_else(steep)
+        let wrong = self.geometry.fault().or_else(mixed).or_else(both).or_else(|| self.stats.and_then(apart));
+        wrong.or_else(steep).or_else(|| self.wrong_algorithm())
     }
 
     /// Kernels of bf16 copy x and w in chunks; those of f32 look how they lie.
@@ -235,7 +240,8 @@ impl Operation for Fprop {
     fn sums(&self, output: &str, largest: &[f64], exact: &HostBuffers<f64>) -> Sums {
         // Outputs of few elements may cancel: they are as exact as the terms are large.
         let scale = largest[0] * largest[1] * self.epilogue.norm.map_or(1.0, |norm| norm.largest_scale(exact));
-        let terms = self.geometry.taps() + if self.epilogue.is_none() { 0 } else { Epilogue::OPERATIONS };
+        let (terms, growth) = self.algorithm.sums(&self.geometry);
+        let (terms, scale) = (terms + if self.epilogue.is_none() { 0 } else { Epilogue::OPERATIONS }, scale * growth);
         Sums { terms, scale: if output.ends_with("var") { scale * scale } else { scale } }
     }
 
@@ -263,27 +269,23 @@ impl Operation for Fprop {
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
-        let (mut y, mut workspace) = (memory.take(self.y.buffer), memory.take_workspace());
-        cpu::fprop(
-            &self.geometry,
-            memory.get(self.x),
-            &uncast(&self.geometry, memory, self.w, WeightForm::Krsc),
-            memory.get_opt(self.b),
-            &mut y[self.y.range()],
-            &mut workspace,
-        );
+        self.convolve(memory);
         if !self.epilogue.is_none() {
+            let mut y = memory.take(self.y.buffer);
             self.epilogue.cpu(memory, self.geometry.k, &mut y[self.y.range()]);
+            memory.put(self.y.buffer, y);
         }
-        memory.put(self.y.buffer, y);
-        memory.put_workspace(workspace);
         if let Some(stats) = self.stats {
             stats.cpu(memory, hyper.norm_momentum);
         }
     }
 
     fn workspace(&self) -> usize {
-        cpu::fprop_workspace(&self.geometry).max(self.stats.map_or(0, |stats| stats.workspace()))
+        self.sums_workspace().max(self.stats.map_or(0, |stats| stats.workspace()))
+    }
+
+    fn packing(&self) -> Option<Packing> {
+        Some(self.packed())
     }
 
     fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
@@ -329,6 +331,7 @@ pub struct Dgrad {
     pub dy: View,
     pub w: View,
     pub dx: View,
+    pub algorithm: Algorithm,
 }
 
 impl Operation for Dgrad {
@@ -341,7 +344,7 @@ impl Operation for Dgrad {
     }
 
     fn wrong_numbers(&self) -> Option<String> {
-        self.geometry.fault().or_else(|| mixed(self.dy, self.w))
+        self.geometry.fault().or_else(|| mixed(self.dy, self.w)).or_else(|| self.wrong_algorithm())
     }
 
     fn without_kernel(&self) -> Option<String> {
@@ -372,7 +375,9 @@ impl Operation for Dgrad {
 
     fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
         let g = &self.geometry;
-        Sums { terms: g.side * g.side * g.k, scale: largest[0] * largest[1] }
+        // As of a pass forward from dy.
+        let (terms, growth) = self.algorithm.sums(&ConvGeometry { c: g.k, k: g.c, ..*g });
+        Sums { terms, scale: largest[0] * largest[1] * growth }
     }
 
     fn sample(&self, products: usize) -> Option<(Dgrad, Vec<usize>)> {
@@ -392,20 +397,15 @@ impl Operation for Dgrad {
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
-        let (mut dx, mut workspace) = (memory.take(self.dx.buffer), memory.take_workspace());
-        cpu::dgrad(
-            &self.geometry,
-            memory.get(self.dy),
-            &uncast(&self.geometry, memory, self.w, WeightForm::Flipped),
-            &mut dx[self.dx.range()],
-            &mut workspace,
-        );
-        memory.put(self.dx.buffer, dx);
-        memory.put_workspace(workspace);
+        self.convolve(memory);
     }
 
     fn workspace(&self) -> usize {
-        cpu::dgrad_workspace(&self.geometry)
+        self.sums_workspace()
+    }
+
+    fn packing(&self) -> Option<Packing> {
+        self.packed()
     }
 
     fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
@@ -462,6 +462,7 @@ pub struct Wgrad {
     pub dw: View,
     /// In the buffer of dw. None where the bias is absent or its gradient is exactly zero (before a norm in training mode).
     pub db: Option<View>,
+    pub algorithm: Algorithm,
 }
 
 impl Operation for Wgrad {
@@ -475,7 +476,8 @@ impl Operation for Wgrad {
 
     fn wrong_numbers(&self) -> Option<String> {
         let apart = || self.db.and_then(|db| apart([("dw", self.dw), ("db", db)]));
-        self.geometry.fault().or_else(|| mixed(self.x, self.dy)).or_else(apart)
+        let wrong = self.geometry.fault().or_else(|| mixed(self.x, self.dy)).or_else(apart);
+        wrong.or_else(|| self.algorithm.fault(Some(&self.geometry)))
     }
 
     fn without_kernel(&self) -> Option<String> {
@@ -503,8 +505,11 @@ impl Operation for Wgrad {
     }
 
     fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
-        let scale = if output == "db" { largest[1] } else { largest[0] * largest[1] };
-        Sums { terms: self.geometry.pixels(), scale }
+        if output == "db" {
+            return Sums { terms: self.geometry.pixels(), scale: largest[1] };
+        }
+        let (terms, growth) = self.algorithm.wgrad_sums(&self.geometry);
+        Sums { terms, scale: largest[0] * largest[1] * growth }
     }
 
     fn sample(&self, products: usize) -> Option<(Wgrad, Vec<usize>)> {
@@ -525,13 +530,8 @@ impl Operation for Wgrad {
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut grads, mut workspace) = (memory.take(self.dw.buffer), memory.take_workspace());
-        cpu::wgrad(
-            &self.geometry,
-            memory.get(self.x),
-            memory.get(self.dy),
-            &mut grads[self.dw.range()],
-            &mut workspace,
-        );
+        let operands = [self.x, self.dy].map(|view| memory.get(view));
+        cpu::wgrad(&self.geometry, self.algorithm, operands, &mut grads[self.dw.range()], &mut workspace);
         if let Some(db) = self.db {
             reference::bias_grad(&self.geometry, memory.get(self.dy), &mut grads[db.range()]);
         }
@@ -540,7 +540,7 @@ impl Operation for Wgrad {
     }
 
     fn workspace(&self) -> usize {
-        cpu::wgrad_workspace(&self.geometry)
+        cpu::wgrad_workspace(&self.geometry, self.algorithm)
     }
 
     fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {

@@ -33,7 +33,7 @@ pub(super) fn of_fprop(step: &Fprop, products: usize) -> (Fprop, Vec<usize>) {
         ..norm
     });
     let epilogue = Epilogue { norm, ..step.epilogue };
-    (Fprop { geometry: g, x, w, b: step.b.map(|_| b), y, stats, epilogue }, lengths.to_vec())
+    (Fprop { geometry: g, x, w, b: step.b.map(|_| b), y, stats, epilogue, algorithm: step.algorithm }, lengths.to_vec())
 }
 
 /// The formula of [`Fprop`], without the statistics.
@@ -54,7 +54,7 @@ pub(super) fn of_dgrad(step: &Dgrad, products: usize) -> (Dgrad, Vec<usize>) {
     let g = geometry(&step.geometry, products);
     let lengths = [g.y_len(), g.w_len(), g.x_len()];
     let [dy, w, dx] = std::array::from_fn(|buffer| View::of(buffer, lengths[buffer]));
-    (Dgrad { geometry: g, dy, w, dx }, lengths.to_vec())
+    (Dgrad { geometry: g, dy, w, dx, algorithm: step.algorithm }, lengths.to_vec())
 }
 
 /// The formula of [`Dgrad`].
@@ -69,7 +69,7 @@ pub(super) fn of_wgrad(step: &Wgrad, products: usize) -> (Wgrad, Vec<usize>) {
     let lengths = [g.x_len(), g.y_len(), g.w_len() + g.k];
     let [x, dy, grads] = std::array::from_fn(|buffer| View::of(buffer, lengths[buffer]));
     let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: g.w_len(), len: g.k, ..grads });
-    (Wgrad { geometry: g, x, dy, dw, db: step.db.map(|_| db) }, lengths.to_vec())
+    (Wgrad { geometry: g, x, dy, dw, db: step.db.map(|_| db), algorithm: step.algorithm }, lengths.to_vec())
 }
 
 /// The formula of [`Wgrad`].

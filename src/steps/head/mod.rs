@@ -7,7 +7,7 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::conv::{ConvGeometry, cpu as conv, reference};
+use super::conv::{Algorithm, ConvGeometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums, apart};
 use super::pool::product;
@@ -112,7 +112,7 @@ impl Operation for Head {
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut z, mut workspace) = (memory.take(self.z.buffer), memory.take_workspace());
         let (x, w, b) = (memory.get(self.x), memory.get(self.w), memory.get_opt(self.b));
-        conv::fprop(&self.geometry, x, w, b, &mut z[self.z.range()], &mut workspace);
+        conv::fprop(&self.geometry, Algorithm::Direct, [x, w], b, &mut z[self.z.range()], &mut workspace);
         memory.put(self.z.buffer, z);
         memory.put_workspace(workspace);
         self.scores(memory);
@@ -122,7 +122,7 @@ impl Operation for Head {
     }
 
     fn workspace(&self) -> usize {
-        conv::fprop_workspace(&self.geometry)
+        conv::fprop_workspace(&self.geometry, Algorithm::Direct)
     }
 
     fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
@@ -236,21 +236,23 @@ impl Operation for HeadBackward {
         let g = &self.geometry;
         let (mut grads, mut workspace) = (memory.take(self.dw.buffer), memory.take_workspace());
         let dz = memory.get(self.dz);
-        conv::wgrad(g, memory.get(self.x), dz, &mut grads[self.dw.range()], &mut workspace);
+        conv::wgrad(g, Algorithm::Direct, [memory.get(self.x), dz], &mut grads[self.dw.range()], &mut workspace);
         if let Some(db) = self.db {
             reference::bias_grad(g, dz, &mut grads[db.range()]);
         }
         memory.put(self.dw.buffer, grads);
         if let Some(view) = self.dx {
             let mut dx = memory.take(view.buffer);
-            conv::dgrad(g, memory.get(self.dz), memory.get(self.w), &mut dx[view.range()], &mut workspace);
+            let operands = [self.dz, self.w].map(|view| memory.get(view));
+            conv::dgrad(g, Algorithm::Direct, operands, &mut dx[view.range()], &mut workspace);
             memory.put(view.buffer, dx);
         }
         memory.put_workspace(workspace);
     }
 
     fn workspace(&self) -> usize {
-        conv::wgrad_workspace(&self.geometry).max(conv::dgrad_workspace(&self.geometry))
+        conv::wgrad_workspace(&self.geometry, Algorithm::Direct)
+            .max(conv::dgrad_workspace(&self.geometry, Algorithm::Direct))
     }
 
     fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {

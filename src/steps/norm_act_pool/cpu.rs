@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{NormActPool, NormActPoolBackward};
@@ -24,10 +25,10 @@ pub(super) fn forward<T: Real>(step: &NormActPool, memory: &mut HostBuffers<T>) 
     let images = y[step.y.range()].par_chunks_exact_mut(out_row).zip(x.par_chunks_exact(in_row));
     match &mut argmax {
         Some(argmax) => images.zip(argmax[..g.y_len()].par_chunks_exact_mut(out_row)).for_each(|((y, x), argmax)| {
-            vectorised(Forward { g, channels: &channels, x, y, argmax: Some(argmax) });
+            Arch::new().dispatch(Forward::<T, true> { g, channels: &channels, x, y, argmax });
         }),
         None => images.for_each(|(y, x)| {
-            vectorised(Forward { g, channels: &channels, x, y, argmax: None });
+            Arch::new().dispatch(Forward::<T, false> { g, channels: &channels, x, y, argmax: &mut [] });
         }),
     }
     if let (Some(view), Some(argmax)) = (step.argmax, argmax) {
@@ -56,74 +57,80 @@ fn block<T: Copy, const N: usize>(values: &[T], first: usize) -> [T; N] {
     block
 }
 
+/// Numbers of a register, at most.
+const WIDEST: usize = 16;
+
+/// Registers of a pixel that are read one after the other for each tap: two windows' rows side by side, number by number, would not be foreseen by the
+/// processor, which then waits for memory.
+const REGISTERS: usize = 8;
+
 /// One image forward.
-struct Forward<'a, T> {
+struct Forward<'a, T, const WINNERS: bool> {
     g: &'a PoolGeometry,
     channels: &'a Channels<'a, T>,
     /// [h, w, c]
     x: &'a [T],
     /// [oh, ow, c]
     y: &'a mut [T],
-    /// The winning taps, where they are wanted.
-    argmax: Option<&'a mut [u8]>,
+    /// The winning taps; empty where they are not wanted.
+    argmax: &'a mut [u8],
 }
 
-impl<T: Real> NullaryFnOnce for Forward<'_, T> {
+impl<T: Real, const WINNERS: bool> WithSimd for Forward<'_, T, WINNERS> {
     type Output = ();
 
-    /// Fills y and argmax.
+    /// Fills y and argmax: the largest activation over each window, and the first tap that has it.
     #[inline(always)]
-    fn call(mut self) {
-        let (c, ow) = (self.g.c, self.g.ow());
-        let (y, mut argmax) = (std::mem::take(&mut self.y), self.argmax.take());
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Forward { g, channels: &Channels { scale, shift, slope }, x, y, argmax } = self;
+        let (c, ow, width) = (g.c, g.ow(), size_of::<T::Vector<S>>() / size_of::<T>());
+        let by = |value: T| T::splat(simd, value);
+        let (zero, slope) = (by(T::zero()), by(slope));
         for (out, y) in y.chunks_exact_mut(c).enumerate() {
             let at = [out / ow, out % ow];
-            let taps = self.g.taps(at[0], at[1]);
-            let mut argmax = argmax.as_mut().map(|a| &mut a[out * c..][..c]);
+            let [rows, columns] = g.taps(at[0], at[1]);
             let mut first = 0;
-            while first + BLOCK <= c {
-                self.block::<BLOCK>(at, &taps, first, y, &mut argmax);
-                first += BLOCK;
-            }
-            while first < c {
-                self.block::<1>(at, &taps, first, y, &mut argmax);
-                first += 1;
-            }
-        }
-    }
-}
-
-impl<T: Real> Forward<'_, T> {
-    /// `N` channels of one output pixel: the largest activation over the window, and the first tap that has it.
-    #[inline(always)]
-    fn block<const N: usize>(
-        &self,
-        at: [usize; 2],
-        [rows, columns]: &[Range<usize>; 2],
-        first: usize,
-        y: &mut [T],
-        argmax: &mut Option<&mut [u8]>,
-    ) {
-        let &Channels { scale, shift, slope } = self.channels;
-        let (scale, shift) = (block::<T, N>(scale, first), block::<T, N>(shift, first));
-        let mut best = [T::neg_infinity(); N];
-        let mut winner = [(rows.start * self.g.side + columns.start) as u32; N];
-        for r in rows.clone() {
-            for s in columns.clone() {
-                let x = block::<T, N>(self.x, self.g.pixel(at, [r, s]) * self.g.c + first);
-                let tap = (r * self.g.side + s) as u32;
-                for i in 0..N {
-                    let v = scale[i] * x[i] + shift[i];
-                    let v = if v > T::zero() { v } else { slope * v };
-                    let wins = v > best[i] || v.is_nan();
-                    (best[i], winner[i]) = if wins { (v, tap) } else { (best[i], winner[i]) };
+            for y in y.chunks_mut(REGISTERS * width) {
+                let of = first..first + y.len();
+                let (scale, shift) = (&scale[of.clone()], &shift[of]);
+                let mut best = [by(T::neg_infinity()); REGISTERS];
+                let mut winner = [by(T::of((rows.start * g.side + columns.start) as f64)); REGISTERS];
+                for r in rows.clone() {
+                    for s in columns.clone() {
+                        let x = &x[g.pixel(at, [r, s]) * c + first..][..y.len()];
+                        let tap = by(T::of((r * g.side + s) as f64));
+                        let mut begin = 0;
+                        for i in 0..REGISTERS {
+                            if begin >= y.len() {
+                                break;
+                            }
+                            let [scale, shift, x] = [
+                                T::load(simd, &scale[begin..]),
+                                T::load(simd, &shift[begin..]),
+                                T::load(simd, &x[begin..]),
+                            ];
+                            let v = T::plus(simd, T::times(simd, scale, x), shift);
+                            let v = T::greater(simd, v, zero, [v, T::times(simd, slope, v)]);
+                            if WINNERS {
+                                winner[i] = T::number(simd, v, [T::greater(simd, v, best[i], [tap, winner[i]]), tap]);
+                            }
+                            best[i] = T::number(simd, v, [T::greater(simd, v, best[i], [v, best[i]]), v]);
+                            begin += width;
+                        }
+                    }
                 }
-            }
-        }
-        y[first..first + N].copy_from_slice(&best);
-        if let Some(argmax) = argmax {
-            for (argmax, tap) in argmax[first..first + N].iter_mut().zip(winner) {
-                *argmax = tap as u8;
+                if WINNERS {
+                    let argmax = argmax[out * c + first..][..y.len()].chunks_mut(width);
+                    for (argmax, winner) in argmax.zip(winner) {
+                        let mut taps = [T::zero(); WIDEST];
+                        T::store(simd, &mut taps[..argmax.len()], winner);
+                        argmax.iter_mut().zip(taps).for_each(|(argmax, tap)| *argmax = tap.f64() as u8);
+                    }
+                }
+                first += y.len();
+                for (y, best) in y.chunks_mut(width).zip(best) {
+                    T::store(simd, y, best);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::steps::add::{Add, AddBackward};
 use crate::steps::average_pool::{AveragePool, AveragePoolBackward};
 use crate::steps::cast::Cast;
 use crate::steps::concat::{Concat, ConcatBackward, ConcatPart};
-use crate::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
+use crate::steps::conv::{Algorithm, ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
 use crate::steps::dropout::Dropout;
 use crate::steps::head::HeadBackward;
 use crate::steps::hsc_loss::HscScore;
@@ -29,7 +29,7 @@ fn operands_have_the_lengths_of_the_geometry() {
     };
     let geometry = ConvGeometry { n: 2, h: 5, w: 5, c: 3, k: 4, side: 3, stride: 2, pad: 1 };
     let (x, w, b, y) = (view(0, 150), view(1, 108), Some(view(2, 4)), view(3, 72));
-    let conv = Fprop { geometry, x, w, b, y, stats: None, epilogue: Epilogue::NONE };
+    let conv = Fprop { geometry, x, w, b, y, stats: None, epilogue: Epilogue::NONE, algorithm: Algorithm::Direct };
     assert_eq!(fault(&conv.into()), None);
     refused(Fprop { x: view(0, 149), ..conv }.into(), "its x has 149 elements, 150 are needed");
     refused(Fprop { x: conv.x.bf16(), w: w.bf16(), ..conv }.into(), "its w has 108 elements, 128 are needed"); // rows of 27 take 32
@@ -104,7 +104,7 @@ fn numbers_that_kernels_cannot_count() {
     let one = ConvGeometry { n: 1, h: 1, w: 1, c: 1, k: 1, side: 1, stride: 1, pad: 0 };
     let conv = |geometry: ConvGeometry, x, w, y| -> Step {
         let (x, w, y) = (view(0, x), view(1, w), view(2, y));
-        Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE }.into()
+        Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE, algorithm: Algorithm::Direct }.into()
     };
     conv(one, 1, 1, 1).cuda_check().unwrap();
     conv(ConvGeometry { n: 1 << 28, ..one }, 1 << 28, 1, 1 << 28).cuda_check().unwrap();
@@ -141,7 +141,9 @@ fn statistics_and_an_epilogue_exclude_each_other() {
     let stats = Some(Stats { x: y, c: 1, bias: Some(b), mean, var, running_mean, running_var });
     let norm = Some(Norm { mean, var, affine: Some(Affine { gamma, beta }), eps: 0.1 });
     let epilogue = Epilogue { norm, ..Epilogue::NONE };
-    let error = Step::from(Fprop { geometry, x, w, b: Some(b), y, stats, epilogue }).cuda_check().unwrap_err();
+    let error = Step::from(Fprop { geometry, x, w, b: Some(b), y, stats, epilogue, algorithm: Algorithm::Direct })
+        .cuda_check()
+        .unwrap_err();
     assert!(error.to_string().contains("it takes statistics of what its bias or epilogue changes"), "{error}");
 }
 
@@ -149,12 +151,15 @@ fn statistics_and_an_epilogue_exclude_each_other() {
 fn convolutions_multiply_one_type() {
     let geometry = ConvGeometry { n: 1, h: 1, w: 1, c: 8, k: 8, side: 1, stride: 1, pad: 0 };
     let [x, w, y] = [8, 64, 8].map(|len| View::of(len, len));
-    let fprop = |x, w| Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE }.wrong_numbers();
-    let dgrad = |dy, w| Dgrad { geometry, dy, w, dx: y }.wrong_numbers();
+    let fprop = |x, w| {
+        Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE, algorithm: Algorithm::Direct }
+            .wrong_numbers()
+    };
+    let dgrad = |dy, w| Dgrad { geometry, dy, w, dx: y, algorithm: Algorithm::Direct }.wrong_numbers();
     for fault in [fprop(x.bf16(), w), fprop(x, w.bf16()), dgrad(x.bf16(), w), dgrad(x, w.bf16())] {
         assert!(fault.is_some_and(|fault| fault.contains("by those of")));
     }
-    let wgrad = |x, dy| Wgrad { geometry, x, dy, dw: w, db: None }.wrong_numbers();
+    let wgrad = |x, dy| Wgrad { geometry, x, dy, dw: w, db: None, algorithm: Algorithm::Direct }.wrong_numbers();
     assert!([wgrad(x.bf16(), y), wgrad(x, y.bf16())].iter().all(Option::is_some));
     assert_eq!([wgrad(x, y), wgrad(x.bf16(), y.bf16())], [const { None }; 2]);
     assert_eq!([fprop(x, w), fprop(x.bf16(), w.bf16()), dgrad(x, w), dgrad(x.bf16(), w.bf16())], [const { None }; 4]);
@@ -212,15 +217,24 @@ fn kernels_take_operands_of_their_types() {
     refused(Cast { x: a.bf16(), y: y.bf16() }.into(), "its x is of Bf16");
     // What a convolution of bf16 gives is of either type, what one of f32 gives is f32.
     let geometry = ConvGeometry { n: 1, h: 4, w: 4, c: 1, k: 1, side: 1, stride: 1, pad: 0 };
-    let fprop = |x, w, y| Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE };
+    let fprop = |x, w, y| Fprop {
+        geometry,
+        x,
+        w,
+        b: None,
+        y,
+        stats: None,
+        epilogue: Epilogue::NONE,
+        algorithm: Algorithm::Direct,
+    };
     let (w, half) = (View::of(6, 1), View::of(6, 8).bf16());
     for legal in [fprop(a, w, y), fprop(a.bf16(), half, y), fprop(a.bf16(), half, y.bf16())] {
         Step::from(legal).cuda_check().unwrap();
     }
     refused(fprop(a, w, y.bf16()).into(), "its y is of Bf16");
     refused(Fprop { b: Some(w.bf16()), ..fprop(a.bf16(), half, y) }.into(), "its b is of Bf16");
-    refused(Dgrad { geometry, dy: a, w, dx: dx.bf16() }.into(), "its dx is of Bf16");
-    let wgrad = Wgrad { geometry, x: a.bf16(), dy: b.bf16(), dw: w.bf16(), db: None };
+    refused(Dgrad { geometry, dy: a, w, dx: dx.bf16(), algorithm: Algorithm::Direct }.into(), "its dx is of Bf16");
+    let wgrad = Wgrad { geometry, x: a.bf16(), dy: b.bf16(), dw: w.bf16(), db: None, algorithm: Algorithm::Direct };
     refused(wgrad.into(), "its dw is of Bf16");
 }
 
@@ -236,7 +250,17 @@ fn activations_keep_the_sign_of_their_input() {
             Step::from(Add { activation, a, b, y }),
             AddBackward { activation, y: a, dy: b, dx: y }.into(),
             NormActPool { pool, norm: None, activation, x: a, y, argmax: None }.into(),
-            Fprop { geometry, x: a, w: View::of(3, 1), b: None, y, stats: None, epilogue }.into(),
+            Fprop {
+                geometry,
+                x: a,
+                w: View::of(3, 1),
+                b: None,
+                y,
+                stats: None,
+                epilogue,
+                algorithm: Algorithm::Direct,
+            }
+            .into(),
         ] {
             let error = step.check().unwrap_err().to_string();
             assert!(error.contains(&format!("its activation has a slope of {slope}")), "{error}");
@@ -254,12 +278,21 @@ fn operands_of_one_buffer_lie_in_one() {
     let geometry = ConvGeometry { n: 1, h: 1, w: 1, c: 4, k: 1, side: 1, stride: 1, pad: 0 };
     let (x, w, dy, grads) = (View::of(0, 4), View::of(1, 4), View::of(2, 1), View::of(3, 4));
     let (beside, elsewhere) = (View { start: 4, len: 1, ..grads }, View::of(4, 1));
-    let wgrad = |db| Step::from(Wgrad { geometry, x, dy, dw: grads, db: Some(db) });
+    let wgrad = |db| Step::from(Wgrad { geometry, x, dy, dw: grads, db: Some(db), algorithm: Algorithm::Direct });
     let head = |db| Step::from(HeadBackward { geometry, x, w, dz: dy, dx: None, dw: grads, db: Some(db) });
     let stats = |var, running_var| {
         let (mean, running_mean) = (View::of(3, 1), View::of(4, 1));
         let stats = Some(Stats { x: dy, c: 1, bias: None, mean, var, running_mean, running_var });
-        Step::from(Fprop { geometry, x, w, b: None, y: dy, stats, epilogue: Epilogue::NONE })
+        Step::from(Fprop {
+            geometry,
+            x,
+            w,
+            b: None,
+            y: dy,
+            stats,
+            epilogue: Epilogue::NONE,
+            algorithm: Algorithm::Direct,
+        })
     };
     let adam = |v| Step::from(Adam { params: x, grads: w, m: grads, v });
     let (var, running_var) = (beside, View { start: 1, ..elsewhere });
@@ -287,8 +320,8 @@ fn steps_without_a_kernel() {
     let geometry = ConvGeometry { n: 1, h: 4, w: 4, c: 8, k: 8, side: 1, stride: 2, pad: 0 };
     let [x, w, dy] = [128, 64, 32].map(|len| View::of(len, len).bf16());
     let what = "its kernels of Bf16 do not have its stride, 2";
-    refused(Dgrad { geometry, dy, w, dx: x }.into(), what);
-    refused(Wgrad { geometry, x, dy, dw: View::of(0, 64), db: None }.into(), what);
+    refused(Dgrad { geometry, dy, w, dx: x, algorithm: Algorithm::Direct }.into(), what);
+    refused(Wgrad { geometry, x, dy, dw: View::of(0, 64), db: None, algorithm: Algorithm::Direct }.into(), what);
     let field = ReceptiveField { n: 2, jump: 2, size: 3, shift: 0.0 };
     let taps = GaussianTaps::new(field, 4, 1.0).folded(2);
     let (kernel, a, out) = (View::of(0, 2), View::of(1, 4), View::of(2, 4));

@@ -16,8 +16,15 @@ pub(super) const TRAINING: TrainingOptions = TrainingOptions {
 };
 
 /// Two images of 8×8 pixels.
-pub(super) const OPTIONS: PlanOptions =
-    PlanOptions { batch: 2, side: 8, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training: None };
+pub(super) const OPTIONS: PlanOptions = PlanOptions {
+    batch: 2,
+    side: 8,
+    dtype: DType::F32,
+    sigma: 1.2,
+    gradient: Gradient::Grad,
+    exact: false,
+    training: None,
+};
 
 pub(super) fn conv(name: &str, out: usize) -> Layer {
     Layer::Conv { name: name.to_string(), out, side: 3, stride: 1, bias: true }

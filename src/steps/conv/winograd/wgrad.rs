@@ -1,0 +1,116 @@
+//! The gradient of the weights by the same products: `dg = Gᵀ[Σ (A·dy·Aᵀ) ⊙ (Bᵀ·d·B)]G`, the sum taken over tiles.
+
+use std::ops::Range;
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::transforms::{Inputs, KernelGradients, OutputGradients};
+use super::{PRODUCTS, SIDE, TOGETHER, Winograd};
+use crate::device::matmul::{Matrix, matmul};
+use crate::device::simd::vectorised;
+use crate::real::Real;
+use crate::steps::conv::{ConvGeometry, padded};
+use crate::steps::pool::product;
+
+/// Blocks of tiles that are transformed, whose products are then taken: as many threads can transform.
+const BLOCKS: usize = 16;
+
+impl Winograd {
+    /// Scratch elements of a block: rows of its inputs and gradients, and both transformed.
+    fn block_len(&self) -> usize {
+        let ConvGeometry { c, k, .. } = self.g;
+        let transformed = [c, k].map(|channels| product([PRODUCTS, self.apart(channels)]));
+        self.rows_len().iter().chain(&transformed).fold(0, |sum, &len| sum.saturating_add(len))
+    }
+
+    /// Elements of a tile row's inputs and gradients.
+    fn rows_len(&self) -> [usize; 2] {
+        let gradients = product([self.outputs, self.outputs, self.tiles()[1], self.g.k]);
+        [product([SIDE, self.row_len()]), gradients]
+    }
+
+    /// Scratch elements of [`Winograd::wgrad`].
+    pub(crate) fn wgrad_workspace(&self) -> usize {
+        let ConvGeometry { c, k, .. } = self.g;
+        product([PRODUCTS, k, c]).saturating_add(product([BLOCKS, self.block_len()]))
+    }
+
+    /// See [`super::super::reference::wgrad`] for the formula.
+    pub(crate) fn wgrad<T: Real>(&self, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
+        let ConvGeometry { n, c, k, side, .. } = self.g;
+        let tiles = product([n, self.tiles()[0], self.tiles()[1]]);
+        let (sums, scratch) = workspace.split_at_mut(PRODUCTS * k * c);
+        let blocks = &mut scratch[..BLOCKS * self.block_len()];
+        let rows_len: usize = self.rows_len().iter().sum();
+        for first in (0..tiles).step_by(BLOCKS * TOGETHER) {
+            let some = (tiles - first).min(BLOCKS * TOGETHER);
+            blocks.par_chunks_exact_mut(self.block_len()).take(some.div_ceil(TOGETHER)).enumerate().for_each(
+                |(block, scratch)| {
+                    let tile = first + block * TOGETHER;
+                    self.transform(x, dy, tile..(tile + TOGETHER).min(tiles), scratch);
+                },
+            );
+            let blocks = &*blocks;
+            sums.par_chunks_exact_mut(k * c).enumerate().for_each(|(place, sums)| {
+                for (block, scratch) in blocks.chunks_exact(self.block_len()).take(some.div_ceil(TOGETHER)).enumerate()
+                {
+                    let tiles = (some - block * TOGETHER).min(TOGETHER);
+                    let (inputs, gradients) = scratch[rows_len..].split_at(PRODUCTS * self.apart(c));
+                    let inputs = Matrix::row_major(&inputs[place * self.apart(c)..], tiles, c);
+                    let gradients = Matrix::row_major(&gradients[place * self.apart(k)..], tiles, k).transposed();
+                    matmul(sums, gradients, inputs, first + block > 0);
+                }
+            });
+        }
+        let sums = &*sums;
+        dw.par_chunks_exact_mut(side * side * c).enumerate().for_each(|(channel, kernels)| {
+            let sums = &sums[channel * c..];
+            match side {
+                3 => vectorised(KernelGradients::<T, 3> { sums, apart: k * c, kernels }),
+                _ => vectorised(KernelGradients::<T, 5> { sums, apart: k * c, kernels }),
+            }
+        });
+    }
+
+    /// Inputs and gradients of some tiles, counted over the images.
+    fn transform<T: Real>(&self, x: &[T], dy: &[T], tiles: Range<usize>, scratch: &mut [T]) {
+        let ConvGeometry { h, w, c, k, .. } = self.g;
+        let [tile_rows, in_row] = self.tiles();
+        let [band_len, gradients_len] = self.rows_len();
+        let (band, scratch) = scratch.split_at_mut(band_len);
+        let (rows, scratch) = scratch.split_at_mut(gradients_len);
+        let (inputs, gradients) = scratch.split_at_mut(PRODUCTS * self.apart(c));
+        // Gradients are read as they lie, and are zero beyond them.
+        let of_gradients = ConvGeometry { h: self.g.oh(), w: self.g.ow(), c: k, pad: 0, ..self.g };
+        let mut tile = tiles.start;
+        while tile < tiles.end {
+            let (row, left) = (tile / in_row, tile % in_row);
+            let (image, tile_row) = (row / tile_rows, row % tile_rows);
+            let some = left..in_row.min(left + tiles.end - tile);
+            let at = tile - tiles.start;
+            tile += some.len();
+            let top = tile_row * self.outputs;
+            padded::load(&self.g, &x[image * h * w * c..][..h * w * c], top, self.row_len(), band);
+            Arch::new().dispatch(Inputs { of: self, band, tiles: some.clone(), at, inputs });
+            let dy_len = of_gradients.x_len() / self.g.n;
+            padded::load(&of_gradients, &dy[image * dy_len..][..dy_len], top, gradients_len / self.outputs, rows);
+            match self.outputs {
+                4 => Arch::new().dispatch(OutputGradients::<T, 4> {
+                    of: self,
+                    band: rows,
+                    tiles: some,
+                    at,
+                    transformed: gradients,
+                }),
+                _ => Arch::new().dispatch(OutputGradients::<T, 2> {
+                    of: self,
+                    band: rows,
+                    tiles: some,
+                    at,
+                    transformed: gradients,
+                }),
+            }
+        }
+    }
+}
