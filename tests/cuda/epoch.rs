@@ -81,7 +81,7 @@ impl Trained {
         let training =
             Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0, label_score: ImageScore::Mean });
         let options =
-            PlanOptions { batch: BATCH, side: 28, dtype, sigma: 1.2, gradient: Gradient::Grad, exact: false, training };
+            PlanOptions { batch: BATCH, side: 28, dtype, sigma: 1.2, gradient: Gradient::Grad, exact: true, training };
         Network::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap()
     }
 }
@@ -260,8 +260,8 @@ fn a_step_of_cnn28_w_has_at_most_25_launches() {
             label_score: ImageScore::Mean,
         });
         let (dtype, gradient) = (DType::Bf16, Gradient::Grad);
-        let plan = lower(&arch, &PlanOptions { batch, side: 28, dtype, sigma: 1.2, gradient, exact: false, training })
-            .unwrap();
+        let plan =
+            lower(&arch, &PlanOptions { batch, side: 28, dtype, sigma: 1.2, gradient, exact: true, training }).unwrap();
         let memory = plan.cuda_memory(gpu.cuda()).unwrap();
         let ports = plan.ports.training.unwrap();
         let order = gpu.cuda().upload(&vec![0; batch]).unwrap();

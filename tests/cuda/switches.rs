@@ -37,7 +37,7 @@ fn training(gpu: &Gpu, net: &'static str, on: &[Switch], dtype: DType, graphs: b
 fn inference(gpu: &Gpu, net: &str, on: &[Switch], dtype: DType) -> Option<[Vec<f32>; 3]> {
     let arch = nets::by_name(net, true).unwrap();
     let options =
-        PlanOptions { batch: 3, side: 28, dtype, sigma: 1.2, gradient: Gradient::Grad, exact: false, training: None };
+        PlanOptions { batch: 3, side: 28, dtype, sigma: 1.2, gradient: Gradient::Grad, exact: true, training: None };
     gpu.switched(on, || {
         let mut net = Network::<f32>::on(&gpu.device, &arch, options, &Weights::init(&arch, 3)).unwrap();
         Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(3).unwrap());
