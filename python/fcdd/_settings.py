@@ -67,6 +67,10 @@ class Settings(TypedDict, total=False):
     precision: Optional[Literal["f32", "bf16"]]
     """Precision of the values between layers; weights and sums are kept in 32 bits."""
 
+    exact: Optional[bool]
+    """On the CPU, take all products of convolutions, as a GPU does, and not the fewer ones of Winograd's minimal
+    filtering: slower, with half the rounding errors."""
+
     hold: Optional[str]
     """When to keep decoded images in memory: auto (if they take at most half of what is free), always, never, or a
     number of MiB that they may take; changes no result."""

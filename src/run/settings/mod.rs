@@ -80,8 +80,8 @@ documented! {
         /// Precision of the values between layers; weights and sums are kept in 32 bits.
         #[serde(default)]
         pub precision: DType,
-        /// On the CPU, take all products of convolutions, as a GPU does, and not the fewer ones of Winograd's minimal filtering: slower, and equal
-        /// but for rounding errors, of which this has half.
+        /// On the CPU, take all products of convolutions, as a GPU does, and not the fewer ones of Winograd's minimal filtering: slower, with
+        /// half the rounding errors.
         #[serde(default = "yes")]
         pub exact: bool,
         /// The convolutions' biases, and the norms' scale and shift.

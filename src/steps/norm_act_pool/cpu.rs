@@ -60,8 +60,8 @@ fn block<T: Copy, const N: usize>(values: &[T], first: usize) -> [T; N] {
 /// Numbers of a register, at most.
 const WIDEST: usize = 16;
 
-/// Registers of a pixel that are read one after the other for each tap: two windows' rows side by side, number by number, would not be foreseen by the
-/// processor, which then waits for memory.
+/// Registers of a pixel that are read one after the other for each tap. With all taps of a register first, reads jump between the rows of a window:
+/// the processor does not fetch them ahead, and waits for memory.
 const REGISTERS: usize = 8;
 
 /// One image forward.
