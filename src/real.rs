@@ -6,6 +6,8 @@ use std::ops::Range;
 use half::bf16;
 use pulp::Simd;
 
+use crate::device::simd::{NullaryFnOnce, vectorised};
+
 /// `f32` or `f64`.
 pub trait Real:
     Vectors
@@ -23,6 +25,12 @@ pub trait Real:
     fn of(x: f64) -> Self;
     /// The same value in double precision.
     fn f64(self) -> f64;
+    /// Rounds each number as [`rounded_to_bf16`].
+    fn round_to_bf16(values: &mut [Self]);
+    /// The numbers themselves, where they are f32.
+    fn f32s(values: &[Self]) -> Option<&[f32]>;
+    /// The same to be written.
+    fn f32s_mut(values: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 /// Vectors of numbers in the registers of a processor.
@@ -163,6 +171,15 @@ impl Real for f32 {
     fn f64(self) -> f64 {
         self as f64
     }
+    fn round_to_bf16(values: &mut [f32]) {
+        vectorised(RoundToBf16(values));
+    }
+    fn f32s(values: &[f32]) -> Option<&[f32]> {
+        Some(values)
+    }
+    fn f32s_mut(values: &mut [f32]) -> Option<&mut [f32]> {
+        Some(values)
+    }
 }
 
 impl Real for f64 {
@@ -171,6 +188,36 @@ impl Real for f64 {
     }
     fn f64(self) -> f64 {
         self
+    }
+    fn round_to_bf16(values: &mut [f64]) {
+        values.iter_mut().for_each(|value| *value = rounded_to_bf16(*value));
+    }
+    fn f32s(_: &[f64]) -> Option<&[f32]> {
+        None
+    }
+    fn f32s_mut(_: &mut [f64]) -> Option<&mut [f32]> {
+        None
+    }
+}
+
+/// [`bf16::from_f32`] of many numbers, in place and without branches.
+struct RoundToBf16<'a>(&'a mut [f32]);
+
+impl NullaryFnOnce for RoundToBf16<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        /// The bits that bf16 has.
+        const KEPT: u32 = 0xffff_0000;
+        /// Tells that a number is none from an infinite one, in a bit that is kept.
+        const QUIET: u32 = 0x0040_0000;
+        for value in self.0 {
+            let bits = value.to_bits();
+            // Half a step, less the least bit where the last one that is kept is even; it may carry to the next power of two, at last to ∞.
+            let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+            *value = f32::from_bits(if value.is_nan() { bits | QUIET } else { nearest } & KEPT);
+        }
     }
 }
 
@@ -206,6 +253,18 @@ pub fn sum<T: Real>(values: &[T]) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_rounded_alike_one_by_one_and_together() {
+        let bits =
+            (0..1 << 16).flat_map(|high: u32| [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff].map(|low| high << 16 | low));
+        let values: Vec<f32> = bits.map(f32::from_bits).collect();
+        let mut rounded = values.clone();
+        f32::round_to_bf16(&mut rounded);
+        for (value, rounded) in values.into_iter().zip(rounded) {
+            assert_eq!(rounded.to_bits(), bf16::from_f32(value).to_f32().to_bits(), "{value}");
+        }
+    }
 
     #[test]
     fn long_sums_keep_their_digits() {

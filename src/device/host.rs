@@ -2,6 +2,10 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
+use crate::real::Real;
+
 /// A buffer of reals in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BufferId(pub usize);
@@ -31,7 +35,7 @@ pub enum DType {
     /// 32 bits
     #[default]
     F32,
-    /// 16 bits, for the tensor cores of GPUs: half the bytes; the CPU keeps its own type and rounds to 16 bits after each step
+    /// 16 bits, for the tensor cores of GPUs: half the bytes; CPUs round to 16 bits after each step, and those that multiply them (AVX512-BF16) do so
     Bf16,
 }
 
@@ -94,8 +98,8 @@ pub struct Packing {
 #[derive(Clone, Debug)]
 struct Packed<T> {
     packing: Packing,
-    /// What the buffers of the weights and of the biases were when it was made.
-    versions: Option<[u64; 2]>,
+    /// What the buffers of the weights and of the biases were when it was made, and whether nothing was rounded.
+    versions: Option<([u64; 2], bool)>,
     values: Vec<T>,
 }
 
@@ -113,6 +117,15 @@ pub struct HostBuffers<T> {
     workspace: Vec<T>,
     /// Whether what is bf16 on a GPU is not rounded here.
     exact: bool,
+}
+
+impl<T: Real> HostBuffers<T> {
+    /// Rounds what a step has just written to a view; [versions](Self::version) stay.
+    pub(crate) fn round(&mut self, view: View) {
+        /// Numbers of a task.
+        const TOGETHER: usize = 1 << 14;
+        self.reals[view.buffer.0][view.range()].par_chunks_mut(TOGETHER).for_each(T::round_to_bf16);
+    }
 }
 
 impl<T: Copy + Default> HostBuffers<T> {
@@ -133,9 +146,21 @@ impl<T: Copy + Default> HostBuffers<T> {
         self.exact = true;
     }
 
-    /// Whether steps round what is bf16 on a GPU.
-    pub(crate) fn rounds(&self) -> bool {
-        !self.exact
+    /// Whether steps round what they write to a view.
+    pub(crate) fn rounds(&self, view: View) -> bool {
+        view.dtype == DType::Bf16 && !self.exact
+    }
+
+    /// Computes while nothing is rounded.
+    pub(crate) fn without_rounding(&mut self, compute: impl FnOnce(&mut HostBuffers<T>)) {
+        let exact = std::mem::replace(&mut self.exact, true);
+        compute(self);
+        self.exact = exact;
+    }
+
+    /// How often a buffer was handed out to be written.
+    pub(crate) fn version(&self, buffer: BufferId) -> u64 {
+        self.versions[buffer.0]
     }
 
     /// Reads a view.
@@ -215,8 +240,8 @@ impl<T: Copy + Default> HostBuffers<T> {
         }
     }
 
-    fn versions_of(&self, Packing { w, b, .. }: Packing) -> [u64; 2] {
-        [w, b.unwrap_or(w)].map(|view| self.versions[view.buffer.0])
+    fn versions_of(&self, Packing { w, b, .. }: Packing) -> ([u64; 2], bool) {
+        ([w, b.unwrap_or(w)].map(|view| self.version(view.buffer)), self.exact)
     }
 
     /// Takes the scratch space that any step may use while it runs.

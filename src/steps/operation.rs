@@ -114,8 +114,13 @@ pub trait Operation {
         None
     }
 
-    /// Runs on the CPU. The workspace of `memory` holds at least [`Operation::workspace`] elements. Outputs of bf16 are not rounded yet.
+    /// Runs on the CPU. The workspace of `memory` holds at least [`Operation::workspace`] elements.
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper);
+
+    /// Whether the CPU form itself rounds its outputs of bf16 where [that is done](HostBuffers::rounds), while they are in the cache.
+    fn rounds(&self) -> bool {
+        false
+    }
 
     /// Weights that the CPU form keeps packed.
     fn packing(&self) -> Option<Packing> {

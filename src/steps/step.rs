@@ -1,9 +1,9 @@
 //! One step of a plan, of whatever kind. What a kind does and costs stands in its own file under [`crate::steps`].
 
 use crate::device::cuda::{self, Cuda, DeviceBuffers};
-use crate::device::{DType, HostBuffers, Packing};
+use crate::device::{HostBuffers, Packing, View};
 use crate::error::{CudaError, Error, Result};
-use crate::real::{Real, rounded_to_bf16};
+use crate::real::Real;
 use crate::steps::conv::candidates::Candidate;
 use crate::steps::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
 use crate::steps::{
@@ -119,17 +119,26 @@ impl Step {
     /// Runs the CPU form, and rounds what it wrote to bf16 where it is that, unless the memory [is kept exact](HostBuffers::keep_exact): the
     /// sums of a step are never rounded on the way, as on a GPU.
     pub fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
-        self.cpu_unrounded(memory, hyper);
-        for (_, view) in self.writes().reals {
-            if view.dtype == DType::Bf16 && memory.rounds() {
-                memory.get_mut(view).iter_mut().for_each(|v| *v = T::of(rounded_to_bf16(v.f64())));
+        let rounds = |&(_, view): &(_, View)| memory.rounds(view) && !of_any_kind!(self, step => step.rounds());
+        let rounded: Vec<(View, u64)> = self
+            .writes()
+            .reals
+            .into_iter()
+            .filter(rounds)
+            .map(|(_, view)| (view, memory.version(view.buffer)))
+            .collect();
+        of_any_kind!(self, step => step.cpu(memory, hyper));
+        for (view, before) in rounded {
+            // What was left as it was is rounded already.
+            if memory.version(view.buffer) != before {
+                memory.round(view);
             }
         }
     }
 
     /// Runs the CPU form; what it writes to bf16 is not rounded yet.
     pub fn cpu_unrounded<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
-        of_any_kind!(self, step => step.cpu(memory, hyper));
+        memory.without_rounding(|memory| of_any_kind!(self, step => step.cpu(memory, hyper)));
     }
 
     /// See [`Operation::packing`].

@@ -364,14 +364,19 @@ fn nets_of_torchvisions_layers_are_torchvisions() {
 
 #[test]
 fn a_score_is_a_function_of_its_image() {
-    for (net, side) in NETS {
+    let in_bf16 = |&(net, _): &(&str, usize)| net.starts_with("FCDD");
+    let nets = NETS
+        .into_iter()
+        .map(|net| (net, DType::F32))
+        .chain(NETS.into_iter().filter(in_bf16).map(|net| (net, DType::Bf16)));
+    for ((net, side), dtype) in nets {
         let said: Vec<Vec<_>> = [1, 2, 7]
             .map(|threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| said_in_any_company(&Device::Cpu, DType::F32, net, side))
+                pool.install(|| said_in_any_company(&Device::Cpu, dtype, net, side))
             })
             .into();
-        assert!(said.windows(2).all(|pair| pair[0] == pair[1]), "{net}: threads");
+        assert!(said.windows(2).all(|pair| pair[0] == pair[1]), "{net} in {dtype:?}: threads");
     }
 }
 

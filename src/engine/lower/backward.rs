@@ -171,12 +171,12 @@ impl BackwardPass<'_> {
         }
         if let (Some(dw), false) = (grad(block.weight), block.frozen) {
             let db = block.bias.filter(|_| block.norm.is_none()).and_then(grad);
-            let algorithm = Algorithm::of_fprop(&block.conv, self.net.exact);
+            let algorithm = Algorithm::of_wgrad(&block.conv, self.net.exact);
             self.steps.push(Step::ConvWgrad(Wgrad { geometry: block.conv, x: values.x(), dy, dw, db, algorithm }));
         }
         if let Some(input) = input {
             let dx = self.passing(dy, block.conv.x_len());
-            let algorithm = Algorithm::of_dgrad(&block.conv, self.net.exact);
+            let algorithm = Algorithm::of_dgrad(&block.conv, dy.dtype, self.net.exact);
             self.steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.flipped, dx, algorithm }));
             self.give(input, dx);
         }

@@ -197,7 +197,7 @@ fn forward_block(block: &Block, values: &StageViews, pass: Pass, steps: &mut Vec
         y: values.first,
         stats: None,
         epilogue: Epilogue::NONE,
-        algorithm: Algorithm::of_fprop(&block.conv, pass.exact),
+        algorithm: Algorithm::of_fprop(&block.conv, values.x().dtype, pass.exact),
     };
     let norm = block.norm(pass.stats, pass.norm_eps);
     let is_fixed = pass.training.is_none() || norm.is_none();

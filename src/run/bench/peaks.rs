@@ -5,12 +5,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use half::bf16;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::device::cuda::kernels::{CopyParameters, constants};
 use crate::device::cuda::{self, Buffer, Cuda, DeviceBuffers, kernels};
 use crate::device::matmul::{Matrix, matmul};
+use crate::device::product::Runs;
+use crate::device::product::bf16::{Pairs, packed_len};
 use crate::device::{DType, Device, View};
 use crate::error::Result;
 use crate::named::Named;
@@ -31,7 +34,7 @@ const THREADS: u32 = constants::copy::THREADS as u32;
 pub struct Peaks {
     /// Of a copy in memory; bytes read and bytes written both count.
     pub bytes_per_second: f64,
-    /// Of a matrix product in f32, a multiply-add counted as two operations.
+    /// Of a matrix product, a multiply-add counted as two operations.
     pub flops_per_second: f64,
     /// What was multiplied, and with what.
     pub product: String,
@@ -44,8 +47,7 @@ impl Peaks {
     /// Where a GPU has no memory for it: 129 MiB for the product, for the copy a quarter of what is free or at most 512 MiB.
     pub fn measure(device: &Device, dtype: DType) -> Result<Peaks> {
         match device {
-            // Which only rounds to bf16.
-            Device::Cpu => Ok(on_the_cpu()),
+            Device::Cpu => Ok(on_the_cpu(dtype)),
             Device::Cuda(cuda) => on_a_gpu(cuda, dtype),
         }
     }
@@ -62,7 +64,7 @@ fn least(mut run: impl FnMut() -> Result<f64>) -> Result<f64> {
     (0..RUNS).try_fold(f64::INFINITY, |least, _| Ok(least.min(run()?)))
 }
 
-fn on_the_cpu() -> Peaks {
+fn on_the_cpu(dtype: DType) -> Peaks {
     /// Side of the matrices; each thread multiplies a pair of its own.
     const SIDE: usize = 768;
     const PIECE: usize = 1 << 16;
@@ -84,13 +86,30 @@ fn on_the_cpu() -> Peaks {
     let (mut a, mut out) = (vec![0.0f32; SIDE * SIDE], vec![0.0f32; threads * SIDE * SIDE]);
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(&mut a);
     let factor = Matrix::row_major(&a, SIDE, SIDE);
-    let product = fastest(&mut || {
-        out.par_chunks_exact_mut(SIDE * SIDE).for_each(|out| matmul(out, factor, factor, false));
-    });
+    // Without instructions of bf16 its products are those of f32.
+    let (product, by) = match Pairs::detect().filter(|_| dtype == DType::Bf16) {
+        None => {
+            let product = fastest(&mut || {
+                out.par_chunks_exact_mut(SIDE * SIDE).for_each(|out| matmul(out, factor, factor, false));
+            });
+            (product, "f32, gemm,")
+        }
+        Some(pairs) => {
+            let left: Vec<bf16> = a.iter().map(|&v| bf16::from_f32(v)).collect();
+            let runs = Runs { count: 1, len: SIDE, apart: 0 };
+            let mut packed = vec![0.0; packed_len(runs, SIDE)];
+            pairs.pack(runs, SIDE, |_| 0.0, |row, column| a[row * SIDE + column], &mut packed);
+            let product = fastest(&mut || {
+                out.par_chunks_exact_mut(SIDE * SIDE)
+                    .for_each(|out| pairs.multiply(&left, |row| row * SIDE, runs, &packed, out, SIDE));
+            });
+            (product, "bf16, ours,")
+        }
+    };
     Peaks {
         bytes_per_second: (2 * size_of::<f32>() * COPIED) as f64 / copy,
         flops_per_second: (threads * 2 * SIDE.pow(3)) as f64 / product,
-        product: format!("{SIDE}×{SIDE}×{SIDE} f32 on each of {threads} threads, gemm"),
+        product: format!("{SIDE}×{SIDE}×{SIDE} {by} on each of {threads} threads"),
     }
 }
 

@@ -4,7 +4,7 @@ mod cuda;
 
 use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums};
 use crate::device::cuda::Result;
-use crate::device::{HostBuffers, View};
+use crate::device::{HostBuffers, Packing, View};
 use crate::real::Real;
 use crate::steps::conv::ConvGeometry;
 use crate::steps::conv::weights::{CHUNK, WeightForm};
@@ -132,6 +132,12 @@ impl Operation for CastWeights {
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
+        // Weights that do not change are cast once.
+        let cast = Packing { w: self.params, b: Some(self.casts), form: "cast", len: 0 };
+        let (none, is_current) = memory.take_packed(cast);
+        if is_current {
+            return memory.put_packed(cast, none);
+        }
         let mut casts = memory.take(self.casts.buffer);
         for layer in &self.layers {
             let (w, cast) = (memory.get(layer.source), &mut casts[layer.target.range()]);
@@ -139,6 +145,7 @@ impl Operation for CastWeights {
             layer.form.pairs(&layer.geometry, |from, to| cast[to] = w[from]);
         }
         memory.put(self.casts.buffer, casts);
+        memory.put_packed(cast, none);
     }
 
     fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {

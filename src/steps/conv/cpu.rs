@@ -2,7 +2,7 @@
 //!
 //! | pass | form |
 //! | --- | --- |
-//! | fprop | [`super::direct`]: the input is read in place; or [`super::winograd`] |
+//! | fprop | [`super::direct`]: the input is read in place, or as the bf16 that it holds; or [`super::winograd`] |
 //! | dgrad, stride 1 | fprop of `dy` with the flipped weights |
 //! | dgrad, other strides | [`super::im2col`]: a product per tile of `dy`, folded back (col2im) |
 //! | wgrad | [`super::im2col`], or [`super::winograd`] |
@@ -13,8 +13,9 @@
 use super::weights::WeightForm;
 use super::winograd::Winograd;
 use super::{ConvGeometry, Dgrad, Fprop, direct, im2col, uncast, winograd};
+use crate::device::product::bf16::{self, Pairs};
 use crate::device::product::{pack, packed_len};
-use crate::device::{HostBuffers, Packing, View};
+use crate::device::{DType, HostBuffers, Packing, View};
 use crate::real::Real;
 
 /// How the CPU takes the sums of products of a convolution. A GPU takes them directly.
@@ -27,17 +28,31 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The faster one for a pass forward and the gradient of the weights; `exact` leaves no choice.
-    pub(crate) fn of_fprop(g: &ConvGeometry, exact: bool) -> Algorithm {
-        match Winograd::of(g) {
-            Some(winograd) if !exact && winograd.pays() => Algorithm::Winograd,
-            _ => Algorithm::Direct,
-        }
+    /// The faster one for a pass forward, of values of a type; `exact` leaves no choice.
+    pub(crate) fn of_fprop(g: &ConvGeometry, dtype: DType, exact: bool) -> Algorithm {
+        // Products of bf16 take half as long; those of transformed tiles are of f32.
+        let products = match dtype {
+            DType::F32 => 1.0,
+            DType::Bf16 => 0.5,
+        };
+        Algorithm::faster(g, products, exact)
     }
 
     /// The faster one for the gradient of the input.
-    pub(crate) fn of_dgrad(g: &ConvGeometry, exact: bool) -> Algorithm {
-        flipped(g).map_or(Algorithm::Direct, |g| Algorithm::of_fprop(&g, exact))
+    pub(crate) fn of_dgrad(g: &ConvGeometry, dtype: DType, exact: bool) -> Algorithm {
+        flipped(g).map_or(Algorithm::Direct, |g| Algorithm::of_fprop(&g, dtype, exact))
+    }
+
+    /// The faster one for the gradient of the weights, whose products are of f32.
+    pub(crate) fn of_wgrad(g: &ConvGeometry, exact: bool) -> Algorithm {
+        Algorithm::faster(g, 1.0, exact)
+    }
+
+    fn faster(g: &ConvGeometry, products: f64, exact: bool) -> Algorithm {
+        match Winograd::of(g) {
+            Some(winograd) if !exact && winograd.pays(products) => Algorithm::Winograd,
+            _ => Algorithm::Direct,
+        }
     }
 
     /// Terms of a sum, and how far its rounding errors exceed those of as many products.
@@ -68,11 +83,21 @@ impl Algorithm {
     }
 }
 
+/// What takes the sums of a convolution.
+#[derive(Clone, Copy)]
+enum By {
+    /// [`direct::fprop`]
+    Direct,
+    /// [`direct::fprop_of_bf16`]
+    Pairs(Pairs),
+    Winograd(Winograd),
+}
+
 /// A convolution with stride 1: a pass forward, or the gradient of the input, which is a pass of dy with the flipped weights.
 #[derive(Clone, Copy)]
 struct Convolution {
     g: ConvGeometry,
-    by: Option<Winograd>,
+    by: By,
     flipped: bool,
 }
 
@@ -87,61 +112,99 @@ impl Convolution {
     }
 
     fn new(g: ConvGeometry, algorithm: Algorithm, flipped: bool) -> Convolution {
-        Convolution { g, by: algorithm.winograd(&g), flipped }
+        Convolution { g, by: algorithm.winograd(&g).map_or(By::Direct, By::Winograd), flipped }
+    }
+
+    /// The same of values of a type: all products are those of bf16, where values are and the processor multiplies them.
+    fn of(self, dtype: DType) -> Convolution {
+        match (self.by, dtype, Pairs::detect()) {
+            (By::Direct, DType::Bf16, Some(pairs)) => Convolution { by: By::Pairs(pairs), ..self },
+            _ => self,
+        }
+    }
+
+    /// The same in memory of numbers that are not f32, or not rounded to bf16.
+    fn in_memory<T: Real>(self, memory: &HostBuffers<T>, x: View) -> Convolution {
+        match self.by {
+            By::Pairs(_) if !memory.rounds(x) || T::f32s(&[]).is_none() => Convolution { by: By::Direct, ..self },
+            By::Pairs(_) | By::Direct | By::Winograd(_) => self,
+        }
     }
 
     /// How its weights are packed.
     fn packing(&self, w: View, b: Option<View>) -> Packing {
         let form = match (self.by, self.flipped) {
-            (None, false) => "fprop",
-            (None, true) => "dgrad",
-            (Some(_), false) => "fprop by Winograd",
-            (Some(_), true) => "dgrad by Winograd",
+            (By::Direct, false) => "fprop",
+            (By::Direct, true) => "dgrad",
+            (By::Pairs(_), false) => "fprop of bf16",
+            (By::Pairs(_), true) => "dgrad of bf16",
+            (By::Winograd(_), false) => "fprop by Winograd",
+            (By::Winograd(_), true) => "dgrad by Winograd",
         };
         Packing { w, b, form, len: self.packed_len() }
     }
 
     /// Elements of the packed weights.
     fn packed_len(&self) -> usize {
-        self.by.map_or_else(|| packed_len(self.g.taps(), self.g.k), |by| by.packed_len())
+        match self.by {
+            By::Direct => packed_len(self.g.taps(), self.g.k),
+            By::Pairs(_) => bf16::packed_len(direct::runs(&self.g), self.g.k),
+            By::Winograd(by) => by.packed_len(),
+        }
     }
 
     /// Scratch elements, of packing too.
     fn workspace(&self) -> usize {
-        self.by.map_or_else(|| direct::workspace(&self.g), |by| by.workspace().max(by.packing_len()))
+        match self.by {
+            By::Direct => direct::workspace(&self.g),
+            By::Pairs(_) => direct::bf16_workspace(&self.g).max(direct::workspace(&self.g)),
+            By::Winograd(by) => by.workspace().max(by.packing_len()),
+        }
     }
 
     /// Packs weights [k, side, side, c] of the pass forward.
     fn pack<T: Real>(&self, w: &[T], b: Option<&[T]>, packed: &mut [T], workspace: &mut [T]) {
-        if let Some(by) = self.by {
-            return by.pack(w, b, self.flipped, packed, workspace);
-        }
         let ConvGeometry { c, k, side, .. } = self.g;
         let (taps, first) = (side * side, |k: usize| b.map_or(T::zero(), |b| b[k]));
         let factor = |term: usize, column: usize| {
             let (tap, channel) = (term / c, term % c);
             w[if self.flipped { (channel * taps + taps - 1 - tap) * k + column } else { column * taps * c + term }]
         };
-        pack(taps * c, k, first, factor, packed);
+        match (self.by, T::f32s_mut(packed)) {
+            (By::Winograd(by), _) => by.pack(w, b, self.flipped, packed, workspace),
+            (By::Pairs(pairs), Some(packed)) => {
+                let (first, factor) = (|k| first(k).f64() as f32, |term, column| factor(term, column).f64() as f32);
+                pairs.pack(direct::runs(&self.g), k, first, factor, packed);
+            }
+            (By::Direct | By::Pairs(_), _) => pack(taps * c, k, first, factor, packed),
+        }
     }
 
-    /// The pass forward with packed weights.
-    fn run<T: Real>(&self, x: &[T], packed: &[T], y: &mut [T], workspace: &mut [T]) {
+    /// The pass forward with packed weights, its outputs `rounded` to bf16.
+    fn run<T: Real>(&self, x: &[T], packed: &[T], rounded: bool, y: &mut [T], workspace: &mut [T]) {
         match self.by {
-            Some(by) => by.fprop(x, packed, y, workspace),
-            None => direct::fprop(&self.g, x, packed, y, workspace),
+            By::Direct => direct::fprop(&self.g, [x, packed], rounded, y, workspace),
+            By::Winograd(by) => by.fprop([x, packed], rounded, y, workspace),
+            By::Pairs(pairs) => {
+                let (reads, writes) = ([x, packed].map(T::f32s), [y, workspace].map(T::f32s_mut));
+                let ([Some(x), Some(packed)], [Some(y), Some(workspace)]) = (reads, writes) else {
+                    unreachable!("in memory of others all products are of their type");
+                };
+                direct::fprop_of_bf16(&self.g, pairs, [x, packed], rounded, y, workspace);
+            }
         }
     }
 
     /// The same on views: weights are packed where they have changed.
-    fn step<T: Real>(&self, memory: &mut HostBuffers<T>, x: View, w: Weights, b: Option<View>, y: View) {
-        let packing = self.packing(w.view, b);
+    fn step<T: Real>(&self, memory: &mut HostBuffers<T>, x: View, w: Weights, b: Option<View>, y: View, rounded: bool) {
+        let this = self.in_memory(memory, x);
+        let packing = this.packing(w.view, b);
         let (mut packed, is_current) = memory.take_packed(packing);
         let (mut out, mut workspace) = (memory.take(y.buffer), memory.take_workspace());
         if !is_current {
-            self.pack(&uncast(w.geometry, memory, w.view, w.form), memory.get_opt(b), &mut packed, &mut workspace);
+            this.pack(&uncast(w.geometry, memory, w.view, w.form), memory.get_opt(b), &mut packed, &mut workspace);
         }
-        self.run(memory.get(x), &packed, &mut out[y.range()], &mut workspace);
+        this.run(memory.get(x), &packed, rounded, &mut out[y.range()], &mut workspace);
         memory.put(y.buffer, out);
         memory.put_workspace(workspace);
         memory.put_packed(packing, packed);
@@ -157,7 +220,7 @@ struct Weights<'a> {
 
 impl Fprop {
     fn on_cpu(&self) -> Convolution {
-        Convolution::fprop(&self.geometry, self.algorithm)
+        Convolution::fprop(&self.geometry, self.algorithm).of(self.x.dtype)
     }
 
     pub(super) fn wrong_algorithm(&self) -> Option<String> {
@@ -173,16 +236,16 @@ impl Fprop {
         self.on_cpu().workspace()
     }
 
-    /// The convolution, without its epilogue.
-    pub(super) fn convolve<T: Real>(&self, memory: &mut HostBuffers<T>) {
+    /// The convolution, without its epilogue; its outputs are `rounded` to bf16.
+    pub(super) fn convolve<T: Real>(&self, memory: &mut HostBuffers<T>, rounded: bool) {
         let w = Weights { geometry: &self.geometry, view: self.w, form: WeightForm::Krsc };
-        self.on_cpu().step(memory, self.x, w, self.b, self.y);
+        self.on_cpu().step(memory, self.x, w, self.b, self.y, rounded);
     }
 }
 
 impl Dgrad {
     fn on_cpu(&self) -> Option<Convolution> {
-        Convolution::dgrad(&self.geometry, self.algorithm)
+        Convolution::dgrad(&self.geometry, self.algorithm).map(|convolution| convolution.of(self.dy.dtype))
     }
 
     pub(super) fn wrong_algorithm(&self) -> Option<String> {
@@ -199,14 +262,18 @@ impl Dgrad {
 
     pub(super) fn convolve<T: Real>(&self, memory: &mut HostBuffers<T>) {
         let w = Weights { geometry: &self.geometry, view: self.w, form: WeightForm::Flipped };
+        let rounded = memory.rounds(self.dx);
         if let Some(convolution) = self.on_cpu() {
-            return convolution.step(memory, self.dy, w, None, self.dx);
+            return convolution.step(memory, self.dy, w, None, self.dx, rounded);
         }
         let (mut dx, mut workspace) = (memory.take(self.dx.buffer), memory.take_workspace());
         let weights = uncast(w.geometry, memory, w.view, w.form);
         im2col::dgrad(&self.geometry, memory.get(self.dy), &weights, &mut dx[self.dx.range()], &mut workspace);
         memory.put(self.dx.buffer, dx);
         memory.put_workspace(workspace);
+        if rounded {
+            memory.round(self.dx);
+        }
     }
 }
 
@@ -239,7 +306,7 @@ pub fn fprop<T: Real>(
     let convolution = Convolution::fprop(g, algorithm);
     let (packed, workspace) = workspace.split_at_mut(convolution.packed_len());
     convolution.pack(w, b, packed, workspace);
-    convolution.run(x, packed, y, workspace);
+    convolution.run(x, packed, false, y, workspace);
 }
 
 /// Gradient of the input; see [`super::reference::dgrad`]. With stride 1 it is a convolution of `dy` with the flipped weights.
@@ -249,7 +316,7 @@ pub fn dgrad<T: Real>(g: &ConvGeometry, algorithm: Algorithm, [dy, w]: [&[T]; 2]
     };
     let (packed, workspace) = workspace.split_at_mut(convolution.packed_len());
     convolution.pack(w, None, packed, workspace);
-    convolution.run(dy, packed, dx, workspace);
+    convolution.run(dy, packed, false, dx, workspace);
 }
 
 /// Gradient of the weights; see [`super::reference::wgrad`].

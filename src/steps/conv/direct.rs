@@ -2,12 +2,15 @@
 //!
 //! The terms of an output are `side` runs of numbers, a [padded row](super::padded) apart: nothing is unfolded.
 
+use half::bf16;
 use rayon::prelude::*;
 
 use super::ConvGeometry;
 use super::lanes::{lanes, lanes_within};
 use super::padded::{self, row_len};
+use crate::device::product::bf16::Pairs;
 use crate::device::product::{Runs, multiply};
+use crate::device::simd::{NullaryFnOnce, vectorised};
 use crate::real::Real;
 
 /// Output pixels that are computed together, about: each panel of weights is read from the cache once for them.
@@ -38,35 +41,103 @@ pub(crate) fn workspace(g: &ConvGeometry) -> usize {
     lanes() * band_len(g)
 }
 
-/// Forward pass with weights and biases as [`multiply`] reads them; see [`super::reference::fprop`] for the formula.
-pub(crate) fn fprop<T: Real>(g: &ConvGeometry, x: &[T], weights: &[T], y: &mut [T], scratch: &mut [T]) {
-    let (oh, out_row, image) = (g.oh(), g.ow() * g.k, g.h * g.w * g.c);
-    let rows_per_lane = (g.n * oh).div_ceil(lanes_within(scratch, band_len(g)));
-    let bands = scratch.par_chunks_exact_mut(band_len(g));
+/// Runs `output_rows(image, row, y, band)` for the output rows of all images, some at a time, on all threads. They are `rounded` to bf16 while they
+/// are in the cache.
+fn in_bands<T: Real>(
+    g: &ConvGeometry,
+    rounded: bool,
+    y: &mut [T],
+    scratch: &mut [T],
+    band_len: usize,
+    output_rows: impl Fn(usize, usize, &mut [T], &mut [T]) + Sync,
+) {
+    let (oh, out_row) = (g.oh(), g.ow() * g.k);
+    let rows_per_lane = (g.n * oh).div_ceil(lanes_within(scratch, band_len));
+    let bands = scratch.par_chunks_exact_mut(band_len);
     y.par_chunks_mut(rows_per_lane * out_row).zip(bands).enumerate().for_each(|(lane, (mut y, band))| {
         let mut row = lane * rows_per_lane;
         while !y.is_empty() {
             let (n, p) = (row / oh, row % oh);
             let rows = band_rows(g).min(oh - p).min(y.len() / out_row);
             let (out, rest) = y.split_at_mut(rows * out_row);
-            output_rows(g, &x[n * image..][..image], p, weights, out, band);
+            output_rows(n, p, out, band);
+            if rounded {
+                T::round_to_bf16(out);
+            }
             (y, row) = (rest, row + rows);
         }
     });
 }
 
-/// Output rows of an image from row p on.
-fn output_rows<T: Real>(g: &ConvGeometry, x: &[T], p: usize, weights: &[T], y: &mut [T], band: &mut [T]) {
-    let ow = g.ow();
-    if g.is_pointwise() {
-        let runs = Runs { count: 1, len: g.c, apart: 0 };
-        return multiply(&x[p * ow * g.c..], |pixel| pixel * g.c, runs, weights, y, g.k);
+/// Forward pass with weights and biases as [`multiply`] reads them; see [`super::reference::fprop`] for the formula.
+pub(crate) fn fprop<T: Real>(g: &ConvGeometry, [x, weights]: [&[T]; 2], rounded: bool, y: &mut [T], scratch: &mut [T]) {
+    let (ow, image) = (g.ow(), g.h * g.w * g.c);
+    in_bands(g, rounded, y, scratch, band_len(g), |n, p, y, band| {
+        let x = &x[n * image..][..image];
+        if g.is_pointwise() {
+            return multiply(&x[p * ow * g.c..], |pixel| pixel * g.c, runs(g), weights, y, g.k);
+        }
+        let row = row_len(g);
+        let band = &mut band[..input_rows(g, y.len() / (ow * g.k)) * row];
+        padded::load(g, x, p * g.stride, row, band);
+        multiply(band, first_of_window(g), runs(g), weights, y, g.k);
+    });
+}
+
+/// The terms of an output.
+pub(super) fn runs(g: &ConvGeometry) -> Runs {
+    Runs { count: g.side, len: g.side * g.c, apart: row_len(g) }
+}
+
+/// Where the terms of an output pixel begin in a band.
+fn first_of_window(g: &ConvGeometry) -> impl Fn(usize) -> usize {
+    let (ow, row, c, stride) = (g.ow(), row_len(g), g.c, g.stride);
+    move |pixel| (pixel / ow * row + pixel % ow * c) * stride
+}
+
+/// Elements of f32 that a band of bf16 takes: rows as above, and one number that the last window may be read beyond its end.
+fn bf16_band_len(g: &ConvGeometry) -> usize {
+    (input_rows(g, band_rows(g)) * row_len(g) + 1).div_ceil(2)
+}
+
+/// Scratch elements of [`fprop_of_bf16`].
+pub(crate) fn bf16_workspace(g: &ConvGeometry) -> usize {
+    lanes() * bf16_band_len(g)
+}
+
+/// The same where x and the weights hold numbers of bf16, with weights and biases as [`Pairs::multiply`] reads them.
+pub(crate) fn fprop_of_bf16(
+    g: &ConvGeometry,
+    pairs: Pairs,
+    [x, weights]: [&[f32]; 2],
+    rounded: bool,
+    y: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let image = g.h * g.w * g.c;
+    in_bands(g, rounded, y, scratch, bf16_band_len(g), |n, p, y, band| {
+        let rows = input_rows(g, y.len() / (g.ow() * g.k)) * row_len(g);
+        let band = &mut bytemuck::cast_slice_mut(band)[..rows + 1];
+        band[rows] = bf16::ZERO;
+        let x = &x[n * image..][..image];
+        padded::load_by(g, x, p * g.stride, row_len(g), &mut band[..rows], |to, from| vectorised(Narrow { from, to }));
+        pairs.multiply(band, first_of_window(g), runs(g), weights, y, g.k);
+    });
+}
+
+/// Numbers of bf16 out of as many of f32 that hold such.
+struct Narrow<'a> {
+    from: &'a [f32],
+    to: &'a mut [bf16],
+}
+
+impl NullaryFnOnce for Narrow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (to, from) in self.to.iter_mut().zip(self.from) {
+            *to = bf16::from_bits((from.to_bits() >> 16) as u16);
+        }
     }
-    let row = row_len(g);
-    let rows = input_rows(g, y.len() / (ow * g.k));
-    let band = &mut band[..rows * row];
-    padded::load(g, x, p * g.stride, row, band);
-    let runs = Runs { count: g.side, len: g.side * g.c, apart: row };
-    let start = |pixel: usize| (pixel / ow * row + pixel % ow * g.c) * g.stride;
-    multiply(band, start, runs, weights, y, g.k);
 }

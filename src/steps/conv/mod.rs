@@ -141,8 +141,8 @@ impl Epilogue {
         self.norm.is_none() && self.activation == Activation::IDENTITY
     }
 
-    /// Applies it to pixels of as many channels as the norm has.
-    fn cpu<T: Real>(&self, memory: &HostBuffers<T>, channels: usize, y: &mut [T]) {
+    /// Applies it to pixels of as many channels as the norm has, and rounds them to bf16.
+    fn cpu<T: Real>(&self, memory: &HostBuffers<T>, channels: usize, rounded: bool, y: &mut [T]) {
         let (mut scale, mut shift) = (vec![T::zero(); channels], vec![T::zero(); channels]);
         scale_shift(self.norm, memory, &mut scale, &mut shift);
         let slope = T::of(self.activation.slope);
@@ -155,6 +155,9 @@ impl Epilogue {
                     }
                 }
             });
+            if rounded {
+                T::round_to_bf16(y);
+            }
         });
     }
 }
@@ -269,15 +272,23 @@ impl Operation for Fprop {
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
-        self.convolve(memory);
+        let rounded = memory.rounds(self.y);
+        self.convolve(memory, rounded && self.epilogue.is_none() && self.stats.is_none());
         if !self.epilogue.is_none() {
             let mut y = memory.take(self.y.buffer);
-            self.epilogue.cpu(memory, self.geometry.k, &mut y[self.y.range()]);
+            self.epilogue.cpu(memory, self.geometry.k, rounded, &mut y[self.y.range()]);
             memory.put(self.y.buffer, y);
         }
         if let Some(stats) = self.stats {
             stats.cpu(memory, hyper.norm_momentum);
+            if rounded {
+                memory.round(self.y);
+            }
         }
+    }
+
+    fn rounds(&self) -> bool {
+        true
     }
 
     fn workspace(&self) -> usize {
@@ -398,6 +409,10 @@ impl Operation for Dgrad {
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         self.convolve(memory);
+    }
+
+    fn rounds(&self) -> bool {
+        true
     }
 
     fn workspace(&self) -> usize {

@@ -20,15 +20,15 @@ pub(super) fn forward<T: Real>(step: &NormActPool, memory: &mut HostBuffers<T>) 
     let (scale, shift) = workspace[..2 * g.c].split_at_mut(g.c);
     scale_shift(step.norm, memory, scale, shift);
     let channels = Channels { scale, shift, slope: T::of(step.activation.slope) };
-    let x = memory.get(step.x);
+    let (x, rounded) = (memory.get(step.x), memory.rounds(step.y));
     let (in_row, out_row) = (g.h * g.w * g.c, g.oh() * g.ow() * g.c);
     let images = y[step.y.range()].par_chunks_exact_mut(out_row).zip(x.par_chunks_exact(in_row));
     match &mut argmax {
         Some(argmax) => images.zip(argmax[..g.y_len()].par_chunks_exact_mut(out_row)).for_each(|((y, x), argmax)| {
-            Arch::new().dispatch(Forward::<T, true> { g, channels: &channels, x, y, argmax });
+            Arch::new().dispatch(Forward::<T, true> { g, channels: &channels, x, y, argmax, rounded });
         }),
         None => images.for_each(|(y, x)| {
-            Arch::new().dispatch(Forward::<T, false> { g, channels: &channels, x, y, argmax: &mut [] });
+            Arch::new().dispatch(Forward::<T, false> { g, channels: &channels, x, y, argmax: &mut [], rounded });
         }),
     }
     if let (Some(view), Some(argmax)) = (step.argmax, argmax) {
@@ -74,6 +74,8 @@ struct Forward<'a, T, const WINNERS: bool> {
     y: &'a mut [T],
     /// The winning taps; empty where they are not wanted.
     argmax: &'a mut [u8],
+    /// Whether y is rounded to bf16.
+    rounded: bool,
 }
 
 impl<T: Real, const WINNERS: bool> WithSimd for Forward<'_, T, WINNERS> {
@@ -81,14 +83,28 @@ impl<T: Real, const WINNERS: bool> WithSimd for Forward<'_, T, WINNERS> {
 
     /// Fills y and argmax: the largest activation over each window, and the first tap that has it.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Forward { g, channels: &Channels { scale, shift, slope }, x, y, argmax } = self;
-        let (c, ow, width) = (g.c, g.ow(), size_of::<T::Vector<S>>() / size_of::<T>());
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let out_row = self.g.ow() * self.g.c;
+        for (row, y) in std::mem::take(&mut self.y).chunks_exact_mut(out_row).enumerate() {
+            self.row(simd, row, y);
+            if self.rounded {
+                T::round_to_bf16(y);
+            }
+        }
+    }
+}
+
+impl<T: Real, const WINNERS: bool> Forward<'_, T, WINNERS> {
+    /// A row of outputs.
+    #[inline(always)]
+    fn row<S: Simd>(&mut self, simd: S, row: usize, y: &mut [T]) {
+        let (g, &Channels { scale, shift, slope }, x) = (self.g, self.channels, self.x);
+        let (c, width) = (g.c, size_of::<T::Vector<S>>() / size_of::<T>());
         let by = |value: T| T::splat(simd, value);
         let (zero, slope) = (by(T::zero()), by(slope));
-        for (out, y) in y.chunks_exact_mut(c).enumerate() {
-            let at = [out / ow, out % ow];
-            let [rows, columns] = g.taps(at[0], at[1]);
+        for (column, y) in y.chunks_exact_mut(c).enumerate() {
+            let at = [row, column];
+            let [rows, columns] = g.taps(row, column);
             let mut first = 0;
             for y in y.chunks_mut(REGISTERS * width) {
                 let of = first..first + y.len();
@@ -120,7 +136,7 @@ impl<T: Real, const WINNERS: bool> WithSimd for Forward<'_, T, WINNERS> {
                     }
                 }
                 if WINNERS {
-                    let argmax = argmax[out * c + first..][..y.len()].chunks_mut(width);
+                    let argmax = self.argmax[(row * g.ow() + column) * c + first..][..y.len()].chunks_mut(width);
                     for (argmax, winner) in argmax.zip(winner) {
                         let mut taps = [T::zero(); WIDEST];
                         T::store(simd, &mut taps[..argmax.len()], winner);

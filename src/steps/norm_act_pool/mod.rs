@@ -80,6 +80,10 @@ impl Operation for NormActPool {
         cpu::forward(self, memory);
     }
 
+    fn rounds(&self) -> bool {
+        true
+    }
+
     fn workspace(&self) -> usize {
         2 * self.pool.c
     }

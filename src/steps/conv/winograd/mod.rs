@@ -67,13 +67,14 @@ impl Winograd {
         (suits && whole).then_some(Winograd { g: *g, outputs: SIDE + 1 - g.side })
     }
 
-    /// Whether it is faster than all products. Transforms take as long as so many channels on the other side.
-    pub(crate) fn pays(&self) -> bool {
+    /// Whether it is faster than all products, if each of these takes so long as one of its own. Transforms take as long as so many channels on
+    /// the other side.
+    pub(crate) fn pays(&self, product: f64) -> bool {
         const CHANNELS_OF_TRANSFORMS: f64 = 16.0;
         let ConvGeometry { c, k, side, .. } = self.g;
         let transforms = CHANNELS_OF_TRANSFORMS * (1.0 / c as f64 + 1.0 / k as f64);
         let products = (self.tiles().iter().product::<usize>() * PRODUCTS) as f64 * (1.0 + transforms);
-        products < (self.g.oh() * self.g.ow() * side * side) as f64
+        products < (self.g.oh() * self.g.ow() * side * side) as f64 * product
     }
 
     /// Tiles along an image's height and width.
@@ -145,8 +146,8 @@ impl Winograd {
         (image * self.g.oh() + row * self.outputs) * self.g.ow() * self.g.k
     }
 
-    /// Forward pass with [packed](Self::pack) weights and biases; see [`super::reference::fprop`] for the formula.
-    pub(crate) fn fprop<T: Real>(&self, x: &[T], packed: &[T], y: &mut [T], scratch: &mut [T]) {
+    /// Forward pass with [packed](Self::pack) weights and biases, its outputs `rounded` to bf16; see [`super::reference::fprop`] for the formula.
+    pub(crate) fn fprop<T: Real>(&self, [x, packed]: [&[T]; 2], rounded: bool, y: &mut [T], scratch: &mut [T]) {
         let rows = self.g.n * self.tiles()[0];
         let lanes = lanes_within(scratch, self.lane_len()).min(rows);
         let (mut y, mut scratch, this) = (y, scratch, *self);
@@ -157,13 +158,13 @@ impl Winograd {
                 let (mine, others) = mem::take(&mut y).split_at_mut(outputs);
                 let (lane, unused) = mem::take(&mut scratch).split_at_mut(self.lane_len());
                 (y, scratch) = (others, unused);
-                scope.spawn(move |_| this.lane(rows, x, packed, mine, lane));
+                scope.spawn(move |_| this.lane(rows, [x, packed], rounded, mine, lane));
             }
         });
     }
 
     /// Rows of tiles, with scratch space of their own.
-    fn lane<T: Real>(&self, rows: Range<usize>, x: &[T], packed: &[T], y: &mut [T], scratch: &mut [T]) {
+    fn lane<T: Real>(&self, rows: Range<usize>, [x, packed]: [&[T]; 2], rounded: bool, y: &mut [T], scratch: &mut [T]) {
         let ConvGeometry { h, w, c, .. } = self.g;
         let [tile_rows, in_row] = self.tiles();
         let (band, scratch) = scratch.split_at_mut(SIDE * self.row_len());
@@ -173,7 +174,8 @@ impl Winograd {
         let (mut held, end) = (rows.start * in_row..rows.start * in_row, rows.end * in_row);
         for row in rows {
             let (image, tile_row) = (row / tile_rows, row % tile_rows);
-            padded::load(&self.g, &x[image * h * w * c..][..h * w * c], tile_row * self.outputs, self.row_len(), band);
+            let x = &x[image * h * w * c..][..h * w * c];
+            padded::load(&self.g, x, tile_row * self.outputs, self.row_len(), band);
             let mut tile = 0;
             while tile < in_row {
                 let count = (in_row - tile).min(TOGETHER - held.len());
@@ -182,6 +184,9 @@ impl Winograd {
                 (tile, held.end) = (tile + count, held.end + count);
                 if held.len() == TOGETHER || held.end == end {
                     self.outputs(held.clone(), inputs, packed, products, begin, y);
+                    if rounded {
+                        self.round(held.clone(), begin, y);
+                    }
                     held.start = held.end;
                 }
             }
@@ -214,6 +219,25 @@ impl Winograd {
                 4 => Arch::new().dispatch(OutputsOf::<T, 4>(outputs)),
                 _ => Arch::new().dispatch(OutputsOf::<T, 2>(outputs)),
             }
+        }
+    }
+}
+
+impl Winograd {
+    /// Rounds the outputs of tiles to bf16, which are in the cache.
+    fn round<T: Real>(&self, tiles: Range<usize>, begin: usize, y: &mut [T]) {
+        let (oh, ow, k, m) = (self.g.oh(), self.g.ow(), self.g.k, self.outputs);
+        let [tile_rows, in_row] = self.tiles();
+        let mut tile = tiles.start;
+        while tile < tiles.end {
+            let (row, first) = (tile / in_row, tile % in_row);
+            let next = tiles.end.min((row + 1) * in_row);
+            let columns = first * m..ow.min((first + next - tile) * m);
+            for i in 0..m.min(oh - row % tile_rows * m) {
+                let line = self.begin(row) - begin + i * ow * k;
+                T::round_to_bf16(&mut y[line + columns.start * k..line + columns.end * k]);
+            }
+            tile = next;
         }
     }
 }

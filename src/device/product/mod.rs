@@ -2,6 +2,10 @@
 //!
 //! Each output is summed in the order of its terms, from its first value on: its bits depend neither on the tile that it is part of nor on how
 //! work is divided, and on the processor only by whether that fuses a product and its sum.
+//!
+//! Factors are of the type of the sums, or [`bf16`] where the processor multiplies pairs of them.
+
+pub(crate) mod bf16;
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -22,14 +26,46 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// Numbers from the first to the last.
-    fn extent(self) -> usize {
-        if self.len == 0 { 0 } else { (self.count - 1) * self.apart + self.len }
+    /// Numbers from the first to the last, where so many are read at once.
+    fn extent(self, together: usize) -> usize {
+        if self.len == 0 { 0 } else { (self.count - 1) * self.apart + self.len.next_multiple_of(together) }
+    }
+}
+
+/// How left factors lie in memory, and what multiplies them with a register of right ones.
+trait Factors<T: Real, S: Simd>: Copy {
+    /// A left factor.
+    type Left: Copy;
+    /// Consecutive left factors that are multiplied with a row of a panel.
+    const TOGETHER: usize;
+
+    /// Those factors, in each number of a register.
+    ///
+    /// # Safety
+    /// There are as many from `left` on.
+    unsafe fn splat(self, simd: S, left: *const Self::Left) -> T::Vector<S>;
+
+    /// `sums + left·right`.
+    fn add_product(self, simd: S, left: T::Vector<S>, right: T::Vector<S>, sums: T::Vector<S>) -> T::Vector<S>;
+}
+
+/// Factors of the type of the sums.
+#[derive(Clone, Copy)]
+struct Reals;
+
+impl<T: Real, S: Simd> Factors<T, S> for Reals {
+    type Left = T;
+    const TOGETHER: usize = 1;
+
+    #[inline(always)]
+    unsafe fn splat(self, simd: S, left: *const T) -> T::Vector<S> {
+        // SAFETY: there is one, as the caller says.
+        T::splat(simd, unsafe { *left })
     }
 
-    /// Products of a sum.
-    fn terms(self) -> usize {
-        self.count * self.len
+    #[inline(always)]
+    fn add_product(self, simd: S, left: T::Vector<S>, right: T::Vector<S>, sums: T::Vector<S>) -> T::Vector<S> {
+        T::add_product(simd, left, right, sums)
     }
 }
 
@@ -121,11 +157,12 @@ pub(crate) fn multiply<T: Real>(
     out: &mut [T],
     columns: usize,
 ) {
-    Arch::new().dispatch(Multiply { left, start, runs, right, out, columns });
+    Arch::new().dispatch(Multiply { factors: Reals, left, start, runs, right, out, columns });
 }
 
-struct Multiply<'a, T, F> {
-    left: &'a [T],
+struct Multiply<'a, T, P, L, F> {
+    factors: P,
+    left: &'a [L],
     start: F,
     runs: Runs,
     right: &'a [T],
@@ -133,16 +170,27 @@ struct Multiply<'a, T, F> {
     columns: usize,
 }
 
-impl<T: Real, F: Fn(usize) -> usize> WithSimd for Multiply<'_, T, F> {
+impl<T: Real, F: Fn(usize) -> usize> WithSimd for Multiply<'_, T, Reals, T, F> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.run(simd);
+    }
+}
+
+impl<T: Real, P: Copy, L: Copy, F: Fn(usize) -> usize> Multiply<'_, T, P, L, F> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S)
+    where
+        P: Factors<T, S, Left = L>,
+    {
         let (mut column, mut right) = (0, self.right);
+        let rows = self.runs.count * self.runs.len.div_ceil(P::TOGETHER);
         while column < self.columns {
             let registers = registers::<T, S>(self.columns - column);
             let wide = registers * width::<T, S>();
-            let (panel, others) = right.split_at((self.runs.terms() + 1) * wide);
+            let (panel, others) = right.split_at((rows + 1) * wide);
             match registers {
                 4 => self.panel::<S, 6, 4>(simd, panel, column),
                 2 if S::REGISTER_COUNT >= 32 => self.panel::<S, 12, 2>(simd, panel, column),
@@ -152,12 +200,13 @@ impl<T: Real, F: Fn(usize) -> usize> WithSimd for Multiply<'_, T, F> {
             (column, right) = (column + wide, others);
         }
     }
-}
 
-impl<T: Real, F: Fn(usize) -> usize> Multiply<'_, T, F> {
     /// All rows of the columns of a panel, tile by tile.
     #[inline(always)]
-    fn panel<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, panel: &[T], column: usize) {
+    fn panel<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, panel: &[T], column: usize)
+    where
+        P: Factors<T, S, Left = L>,
+    {
         let (panel, _) = T::vectors::<S>(panel).as_chunks::<N>();
         let wide = N * width::<T, S>();
         let used = wide.min(self.columns - column);
@@ -170,12 +219,12 @@ impl<T: Real, F: Fn(usize) -> usize> Multiply<'_, T, F> {
                 *start = (self.start)(row + m.min(some - 1));
             }
             let out = &mut self.out[row * self.columns + column..];
-            let left = Left { values: self.left, starts, runs: self.runs };
+            let left = Left { factors: self.factors, values: self.left, starts, runs: self.runs };
             if some == M && used == wide {
-                tile::<T, S, M, N>(simd, left, panel, out, self.columns);
+                tile::<T, S, P, M, N>(simd, left, panel, out, self.columns);
             } else {
                 let mut sums = [T::zero(); LARGEST];
-                tile::<T, S, M, N>(simd, left, panel, &mut sums, wide);
+                tile::<T, S, P, M, N>(simd, left, panel, &mut sums, wide);
                 for (out, sums) in out.chunks_mut(self.columns).zip(sums.chunks_exact(wide)).take(some) {
                     out[..used].copy_from_slice(&sums[..used]);
                 }
@@ -188,8 +237,9 @@ impl<T: Real, F: Fn(usize) -> usize> Multiply<'_, T, F> {
 const LARGEST: usize = 384;
 
 /// The left factors of a tile.
-struct Left<'a, T, const M: usize> {
-    values: &'a [T],
+struct Left<'a, P, L, const M: usize> {
+    factors: P,
+    values: &'a [L],
     /// Where those of each row begin.
     starts: [usize; M],
     runs: Runs,
@@ -197,28 +247,29 @@ struct Left<'a, T, const M: usize> {
 
 /// Stores the sums of `M` rows and `N` registers of columns as rows of `out`, so far apart.
 #[inline(always)]
-fn tile<T: Real, S: Simd, const M: usize, const N: usize>(
+fn tile<T: Real, S: Simd, P: Factors<T, S>, const M: usize, const N: usize>(
     simd: S,
-    Left { values, starts, runs }: Left<T, M>,
+    Left { factors, values, starts, runs }: Left<P, P::Left, M>,
     panel: &[[T::Vector<S>; N]],
     out: &mut [T],
     apart: usize,
 ) {
-    assert_eq!(panel.len(), runs.terms() + 1, "multiply: the rows of a panel");
-    let end = starts.iter().max().map_or(0, |start| start + runs.extent());
+    let rows = runs.len.div_ceil(P::TOGETHER);
+    assert_eq!(panel.len(), runs.count * rows + 1, "multiply: the rows of a panel");
+    let end = starts.iter().max().map_or(0, |start| start + runs.extent(P::TOGETHER));
     assert!(end <= values.len(), "multiply: the terms of a row end at {end} of {}", values.len());
     let (first, rights) = (panel[0], &panel[1..]);
     // By index: with iterators the sums would not stay in registers.
     let mut sums = [first; M];
-    for (run, rights) in rights.chunks_exact(runs.len.max(1)).enumerate() {
+    for (run, rights) in rights.chunks_exact(rows.max(1)).enumerate() {
         let begin = run * runs.apart;
-        for (term, right) in rights.iter().enumerate() {
+        for (row, right) in rights.iter().enumerate() {
             for m in 0..M {
-                // SAFETY: of `runs.count` runs of `runs.len` terms, which begin at `starts` and end in `values`, as was looked.
-                let left = unsafe { *values.get_unchecked(starts[m] + begin + term) };
-                let left = T::splat(simd, left);
+                // SAFETY: of `runs.count` runs of `runs.len` terms, the last of them with those that fill its row, which begin at `starts` and end
+                // in `values`, as was looked.
+                let left = unsafe { factors.splat(simd, values.as_ptr().add(starts[m] + begin + row * P::TOGETHER)) };
                 for n in 0..N {
-                    sums[m][n] = T::add_product(simd, left, right[n], sums[m][n]);
+                    sums[m][n] = factors.add_product(simd, left, right[n], sums[m][n]);
                 }
             }
         }
@@ -237,13 +288,20 @@ fn tile<T: Real, S: Simd, const M: usize, const N: usize>(
 mod tests {
     use super::*;
 
+    impl Runs {
+        /// Products of a sum.
+        fn terms(self) -> usize {
+            self.count * self.len
+        }
+    }
+
     fn value(i: usize) -> f64 {
         ((i * 7919 + i * i % 97) % 1009) as f64 / 1009.0 - 0.5
     }
 
     /// Rows whose terms lie in runs of a common array, as windows of a convolution do, for as many columns as there are.
     fn sums<T: Real>(rows: usize, runs: Runs, columns: usize) -> Vec<T> {
-        let left: Vec<T> = (0..rows * 3 + runs.extent()).map(|i| T::of(value(i))).collect();
+        let left: Vec<T> = (0..rows * 3 + runs.extent(1)).map(|i| T::of(value(i))).collect();
         let mut packed = vec![T::nan(); packed_len(runs.terms(), columns)];
         let right = |term: usize, column: usize| T::of(value(11 * term + 3 * column));
         pack(runs.terms(), columns, |column| T::of(column as f64), right, &mut packed);
