@@ -149,7 +149,10 @@ impl Winograd {
     /// Forward pass with [packed](Self::pack) weights and biases, its outputs `rounded` to bf16; see [`super::reference::fprop`] for the formula.
     pub(crate) fn fprop<T: Real>(&self, [x, packed]: [&[T]; 2], rounded: bool, y: &mut [T], scratch: &mut [T]) {
         let rows = self.g.n * self.tiles()[0];
-        let lanes = lanes_within(scratch, self.lane_len()).min(rows);
+        // Each lane reads all weights: few of them for a few tiles, as many for each thread.
+        let threads = rayon::current_num_threads();
+        let enough = threads * (rows * self.tiles()[1]).div_ceil(threads * TOGETHER);
+        let lanes = lanes_within(scratch, self.lane_len()).min(rows).min(enough);
         let (mut y, mut scratch, this) = (y, scratch, *self);
         rayon::scope(|scope| {
             for lane in 0..lanes {
