@@ -11,6 +11,7 @@
 //!
 //! All sums are taken in an order that depends on the geometry alone, those of outputs on that of one image.
 
+mod few;
 mod transforms;
 mod wgrad;
 
@@ -136,7 +137,7 @@ impl Winograd {
 
     /// Scratch elements of [`Winograd::fprop`].
     pub(crate) fn workspace(&self) -> usize {
-        product([lanes(), self.lane_len()])
+        product([lanes(), self.lane_len()]).max(self.few_workspace())
     }
 
     /// Where a row of tiles begins in the outputs; rows are counted over all images.
@@ -148,42 +149,59 @@ impl Winograd {
 
     /// Forward pass with [packed](Self::pack) weights and biases, its outputs `rounded` to bf16; see [`super::reference::fprop`] for the formula.
     pub(crate) fn fprop<T: Real>(&self, [x, packed]: [&[T]; 2], rounded: bool, y: &mut [T], scratch: &mut [T]) {
-        let rows = self.g.n * self.tiles()[0];
-        // Each lane reads all weights: few of them for a few tiles, as many for each thread.
-        let threads = rayon::current_num_threads();
-        let enough = threads * (rows * self.tiles()[1]).div_ceil(threads * TOGETHER);
-        let lanes = lanes_within(scratch, self.lane_len()).min(rows).min(enough);
-        let (mut y, mut scratch, this) = (y, scratch, *self);
-        rayon::scope(|scope| {
-            for lane in 0..lanes {
-                let rows = lane * rows / lanes..(lane + 1) * rows / lanes;
+        if self.are_few() {
+            return self.few([x, packed], rounded, y, scratch);
+        }
+        // Each lane reads all weights: as few of them as the tiles fill, and as many for each thread.
+        let (threads, tiles) = (rayon::current_num_threads(), self.rows() * self.tiles()[1]);
+        let enough = threads * tiles.div_ceil(threads * TOGETHER);
+        let lanes = lanes_within(scratch, self.lane_len()).min(enough);
+        let scratch = scratch.chunks_exact_mut(self.lane_len());
+        self.in_lanes(lanes, y, scratch, |rows, y, scratch| self.lane(rows, [x, packed], rounded, y, scratch));
+    }
+
+    /// Rows of tiles, of all images.
+    fn rows(&self) -> usize {
+        product([self.g.n, self.tiles()[0]])
+    }
+
+    /// Cuts rows of tiles into so many lanes, each with its outputs and something of its own.
+    fn in_lanes<T: Real, V: Send>(
+        &self,
+        lanes: usize,
+        mut y: &mut [T],
+        own: impl Iterator<Item = V>,
+        lane: impl Fn(Range<usize>, &mut [T], V) + Sync,
+    ) {
+        let (rows, lane) = (self.rows(), &lane);
+        let lanes = lanes.min(rows);
+        rayon::in_place_scope(|scope| {
+            for (i, own) in (0..lanes).zip(own) {
+                let rows = i * rows / lanes..(i + 1) * rows / lanes;
                 let outputs = self.begin(rows.end) - self.begin(rows.start);
                 let (mine, others) = mem::take(&mut y).split_at_mut(outputs);
-                let (lane, unused) = mem::take(&mut scratch).split_at_mut(self.lane_len());
-                (y, scratch) = (others, unused);
-                scope.spawn(move |_| this.lane(rows, [x, packed], rounded, mine, lane));
+                y = others;
+                scope.spawn(move |_| lane(rows, mine, own));
             }
         });
     }
 
     /// Rows of tiles, with scratch space of their own.
     fn lane<T: Real>(&self, rows: Range<usize>, [x, packed]: [&[T]; 2], rounded: bool, y: &mut [T], scratch: &mut [T]) {
-        let ConvGeometry { h, w, c, .. } = self.g;
-        let [tile_rows, in_row] = self.tiles();
+        let (c, in_row) = (self.g.c, self.tiles()[1]);
         let (band, scratch) = scratch.split_at_mut(SIDE * self.row_len());
         let (inputs, products) = scratch.split_at_mut(PRODUCTS * self.apart(c));
         let begin = self.begin(rows.start);
         // Tiles are counted over the images.
         let (mut held, end) = (rows.start * in_row..rows.start * in_row, rows.end * in_row);
         for row in rows {
-            let (image, tile_row) = (row / tile_rows, row % tile_rows);
-            let x = &x[image * h * w * c..][..h * w * c];
-            padded::load(&self.g, x, tile_row * self.outputs, self.row_len(), band);
+            self.load(row, x, band);
             let mut tile = 0;
             while tile < in_row {
                 let count = (in_row - tile).min(TOGETHER - held.len());
                 let at = held.len();
-                Arch::new().dispatch(Inputs { of: self, band, tiles: tile..tile + count, at, inputs });
+                let (tiles, apart) = (tile..tile + count, self.apart(c));
+                Arch::new().dispatch(Inputs { of: self, band, tiles, at, apart, inputs });
                 (tile, held.end) = (tile + count, held.end + count);
                 if held.len() == TOGETHER || held.end == end {
                     self.outputs(held.clone(), inputs, packed, products, begin, y);
@@ -194,6 +212,13 @@ impl Winograd {
                 }
             }
         }
+    }
+
+    /// The padded input rows of a row of tiles.
+    fn load<T: Real>(&self, row: usize, x: &[T], band: &mut [T]) {
+        let (tile_rows, image) = (self.tiles()[0], self.g.h * self.g.w * self.g.c);
+        let x = &x[row / tile_rows * image..][..image];
+        padded::load(&self.g, x, row % tile_rows * self.outputs, self.row_len(), band);
     }
 
     /// The outputs of tiles whose transformed inputs are there.
@@ -216,17 +241,19 @@ impl Winograd {
                 let (factors, products) = (&factors[(c + 1) * first..], &mut products[..tiles.len() * columns]);
                 multiply(inputs, |tile| tile * c, runs, factors, products, columns);
             }
-            let tiles = tiles.clone();
-            let outputs = Outputs { of: self, products, bias: &bias[first..][..columns], tiles, first, begin, y };
-            match self.outputs {
-                4 => Arch::new().dispatch(OutputsOf::<T, 4>(outputs)),
-                _ => Arch::new().dispatch(OutputsOf::<T, 2>(outputs)),
-            }
+            let (tiles, apart) = (tiles.clone(), self.apart(columns));
+            let bias = &bias[first..][..columns];
+            self.transform_back(Outputs { of: self, products, apart, bias, tiles, first, begin, y });
         }
     }
-}
 
-impl Winograd {
+    fn transform_back<T: Real>(&self, outputs: Outputs<T>) {
+        match self.outputs {
+            4 => Arch::new().dispatch(OutputsOf::<T, 4>(outputs)),
+            _ => Arch::new().dispatch(OutputsOf::<T, 2>(outputs)),
+        }
+    }
+
     /// Rounds the outputs of tiles to bf16, which are in the cache.
     fn round<T: Real>(&self, tiles: Range<usize>, begin: usize, y: &mut [T]) {
         let (oh, ow, k, m) = (self.g.oh(), self.g.ow(), self.g.k, self.outputs);
@@ -319,7 +346,8 @@ mod tests {
     }
 
     fn geometries() -> impl Iterator<Item = ConvGeometry> {
-        let sizes = [(1, 9, 13), (2, 4, 4), (3, 14, 7), (1, 30, 2), (5, 1, 1)];
+        // Few tiles, and many.
+        let sizes = [(1, 9, 13), (2, 4, 4), (3, 14, 7), (1, 30, 2), (5, 1, 1), (9, 17, 18)];
         let channels = [(16, 16), (32, 80), (144, 64), (16, 208)];
         sizes.into_iter().flat_map(move |(n, h, w)| {
             channels.into_iter().flat_map(move |(c, k)| {
@@ -338,7 +366,7 @@ mod tests {
         let mut scratch = vec![T::nan(); winograd.packing_len().max(winograd.workspace())];
         winograd.pack(&of(w), b.map(of).as_deref(), false, &mut packed, &mut scratch);
         let mut y = vec![T::nan(); g.y_len()];
-        winograd.fprop(&of(x), &packed, &mut y, &mut scratch);
+        winograd.fprop([&of(x), &packed], false, &mut y, &mut scratch);
         y
     }
 

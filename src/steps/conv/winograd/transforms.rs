@@ -71,6 +71,8 @@ pub(super) struct Inputs<'a, T> {
     pub band: &'a [T],
     pub tiles: Range<usize>,
     pub at: usize,
+    /// Elements from those of one place of the tiles to those of the next.
+    pub apart: usize,
     pub inputs: &'a mut [T],
 }
 
@@ -79,9 +81,9 @@ impl<T: Real> WithSimd for Inputs<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Inputs { of, band, tiles, at, inputs } = self;
+        let Inputs { of, band, tiles, at, apart, inputs } = self;
         let width = size_of::<T::Vector<S>>() / size_of::<T>();
-        let (channels, row, apart) = (of.g.c / width, of.row_len() / width, of.apart(of.g.c) / width);
+        let (channels, row, apart) = (of.g.c / width, of.row_len() / width, apart / width);
         let (band, inputs) = (T::vectors::<S>(band), T::vectors_mut::<S>(inputs));
         let by = |value: f64| T::splat(simd, T::of(value));
         let factors = [-Q * Q, P, -P * P, Q, P * P * Q * Q, -P * P - Q * Q].map(by);
@@ -132,6 +134,8 @@ fn of_inputs<T: Real, S: Simd>(
 pub(super) struct Outputs<'a, T> {
     pub of: &'a Winograd,
     pub products: &'a [T],
+    /// Elements from those of one place of the tiles to those of the next.
+    pub apart: usize,
     pub bias: &'a [T],
     /// Counted over the images.
     pub tiles: Range<usize>,
@@ -150,9 +154,9 @@ impl<T: Real, const M: usize> WithSimd for OutputsOf<'_, T, M> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Outputs { of, products, bias, tiles, first, begin, y } = self.0;
+        let Outputs { of, products, apart, bias, tiles, first, begin, y } = self.0;
         let width = size_of::<T::Vector<S>>() / size_of::<T>();
-        let (columns, apart) = (bias.len() / width, of.apart(bias.len()) / width);
+        let (columns, apart) = (bias.len() / width, apart / width);
         let (oh, ow, k) = (of.g.oh(), of.g.ow(), of.g.k / width);
         let [tile_rows, in_row] = of.tiles();
         let (products, bias, y) = (T::vectors::<S>(products), T::vectors::<S>(bias), T::vectors_mut::<S>(y));

@@ -92,7 +92,7 @@ impl Winograd {
             tile += some.len();
             let top = tile_row * self.outputs;
             padded::load(&self.g, &x[image * h * w * c..][..h * w * c], top, self.row_len(), band);
-            Arch::new().dispatch(Inputs { of: self, band, tiles: some.clone(), at, inputs });
+            Arch::new().dispatch(Inputs { of: self, band, tiles: some.clone(), at, apart: self.apart(c), inputs });
             let dy_len = of_gradients.x_len() / self.g.n;
             padded::load(&of_gradients, &dy[image * dy_len..][..dy_len], top, gradients_len / self.outputs, rows);
             match self.outputs {
