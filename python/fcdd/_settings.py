@@ -69,7 +69,7 @@ class Settings(TypedDict, total=False):
 
     exact: Optional[bool]
     """On the CPU, take all products of convolutions, as a GPU does, and not the fewer ones of Winograd's minimal
-    filtering: slower, with half the rounding errors."""
+    filtering: slower, with smaller rounding errors."""
 
     hold: Optional[str]
     """When to keep decoded images in memory: auto (if they take at most half of what is free), always, never, or a

@@ -91,6 +91,8 @@ pub struct Packing {
     pub b: Option<View>,
     /// How they lie.
     pub form: &'static str,
+    /// What they are of: input channels, output channels and side of a kernel.
+    pub of: [usize; 3],
     /// Elements.
     pub len: usize,
 }
@@ -116,7 +118,7 @@ pub struct HostBuffers<T> {
     bytes: Vec<Vec<u8>>,
     workspace: Vec<T>,
     /// Whether what is bf16 on a GPU is not rounded here.
-    exact: bool,
+    unrounded: bool,
 }
 
 impl<T: Real> HostBuffers<T> {
@@ -137,25 +139,25 @@ impl<T: Copy + Default> HostBuffers<T> {
             packed: Vec::new(),
             bytes: bytes.iter().map(|&len| vec![0; len]).collect(),
             workspace: vec![T::default(); workspace],
-            exact: false,
+            unrounded: false,
         }
     }
 
     /// From now on steps no longer round what is bf16 on a GPU: a plan then differs from the formulas by rounding of `T` alone.
-    pub fn keep_exact(&mut self) {
-        self.exact = true;
+    pub fn keep_unrounded(&mut self) {
+        self.unrounded = true;
     }
 
     /// Whether steps round what they write to a view.
     pub(crate) fn rounds(&self, view: View) -> bool {
-        view.dtype == DType::Bf16 && !self.exact
+        view.dtype == DType::Bf16 && !self.unrounded
     }
 
     /// Computes while nothing is rounded.
     pub(crate) fn without_rounding(&mut self, compute: impl FnOnce(&mut HostBuffers<T>)) {
-        let exact = std::mem::replace(&mut self.exact, true);
+        let unrounded = std::mem::replace(&mut self.unrounded, true);
         compute(self);
-        self.exact = exact;
+        self.unrounded = unrounded;
     }
 
     /// How often a buffer was handed out to be written.
@@ -241,7 +243,7 @@ impl<T: Copy + Default> HostBuffers<T> {
     }
 
     fn versions_of(&self, Packing { w, b, .. }: Packing) -> ([u64; 2], bool) {
-        ([w, b.unwrap_or(w)].map(|view| self.version(view.buffer)), self.exact)
+        ([w, b.unwrap_or(w)].map(|view| self.version(view.buffer)), self.unrounded)
     }
 
     /// Takes the scratch space that any step may use while it runs.
@@ -275,7 +277,7 @@ mod tests {
     fn packed_weights_hold_until_their_buffers_are_written() {
         let [w, b, other] = [0, 1, 2].map(|buffer| View::of(buffer, 4));
         let mut memory = HostBuffers::<f32>::new(&[4; 3], &[], 0);
-        let packing = Packing { w, b: Some(b), form: "some", len: 5 };
+        let packing = Packing { w, b: Some(b), form: "some", of: [2, 2, 1], len: 5 };
         let is_current = |memory: &mut HostBuffers<f32>, packing: Packing| {
             let (values, is_current) = memory.take_packed(packing);
             assert_eq!(values.len(), packing.len);
@@ -298,8 +300,10 @@ mod tests {
             assert!(!is_current(&mut memory, packing));
             assert!(is_current(&mut memory, packing));
         }
-        assert!(!is_current(&mut memory, Packing { form: "other", ..packing }), "another form is packed by itself");
+        for other in [Packing { form: "other", ..packing }, Packing { of: [4, 1, 1], ..packing }] {
+            assert!(!is_current(&mut memory, other), "another form, and another shape, is packed by itself");
+        }
         assert!(is_current(&mut memory, packing));
-        assert_eq!(memory.size_in_bytes(), (3 * 4 + 2 * 5) * size_of::<f32>());
+        assert_eq!(memory.size_in_bytes(), (3 * 4 + 3 * 5) * size_of::<f32>());
     }
 }

@@ -116,7 +116,7 @@ impl Step {
         of_any_kind!(self, step => step.writes())
     }
 
-    /// Runs the CPU form, and rounds what it wrote to bf16 where it is that, unless the memory [is kept exact](HostBuffers::keep_exact): the
+    /// Runs the CPU form, and rounds what it wrote to bf16 where it is that, unless the memory [is kept unrounded](HostBuffers::keep_unrounded): the
     /// sums of a step are never rounded on the way, as on a GPU.
     pub fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         let rounds = |&(_, view): &(_, View)| memory.rounds(view) && !of_any_kind!(self, step => step.rounds());

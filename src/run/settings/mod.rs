@@ -81,7 +81,7 @@ documented! {
         #[serde(default)]
         pub precision: DType,
         /// On the CPU, take all products of convolutions, as a GPU does, and not the fewer ones of Winograd's minimal filtering: slower, with
-        /// half the rounding errors.
+        /// smaller rounding errors.
         #[serde(default = "yes")]
         pub exact: bool,
         /// The convolutions' biases, and the norms' scale and shift.

@@ -85,7 +85,17 @@ pub fn differences(arch: &Arch, trial: &Trial) -> Result<Vec<Difference>> {
         if part != NetPart::Head {
             network.plan(n)?.steps().try_for_each(Step::cuda_check)?;
         }
-        network.memory().keep_exact();
+        network.memory().keep_unrounded();
+        // What is kept of other weights must not be taken for that of these.
+        network.set_weights(&Weights::init(arch, SEED + 1))?;
+        if part != NetPart::Head {
+            network.input(n)?.copy_from_slice(&batch.input);
+        }
+        if training.is_some() {
+            network.forward(n, &HYPER)?;
+            network.backward(n)?;
+        }
+        network.infer(n).map(|_| ()).or_else(|_| network.features(n).map(|_| ()))?;
         network.set_weights(&weights)?;
         Ok::<_, Error>(network)
     };

@@ -8,7 +8,7 @@ use super::batch::noise;
 use super::check::CheckReport;
 use super::convert;
 use super::stepwise::{self, HYPER, TestedDevice};
-use crate::device::{DType, HostBuffers};
+use crate::device::{DType, Device, HostBuffers};
 use crate::engine::lower::{self, Optimizer, TrainingOptions, lower};
 use crate::engine::{Plan, Step};
 use crate::error::Result;
@@ -34,27 +34,29 @@ pub(super) fn check(report: &mut CheckReport) -> Result<()> {
         if arch.parameters() > MOST_PARAMETERS {
             continue;
         }
-        for (optimizer, maps, gradient) in
-            [(Optimizer::Sgd, false, Gradient::Grad), (Optimizer::Adam, true, Gradient::Xgrad)]
-        {
+        let plans = [(Optimizer::Sgd, false, Gradient::Grad), (Optimizer::Adam, true, Gradient::Xgrad)];
+        let algorithms = algorithms(report.device());
+        let plans = plans.into_iter().flat_map(|plan| algorithms.iter().map(move |&exact| (plan, exact)));
+        for ((optimizer, maps, gradient), exact) in plans {
             let maps = maps && arch.objective == Objective::Fcdd;
             let training =
                 Some(TrainingOptions { optimizer, maps, input_grad: true, seed: 1, label_score: ImageScore::Mean });
             let dtype = DType::F32;
-            let options = lower::PlanOptions {
-                batch: BATCH,
-                side: arch.side,
-                dtype,
-                sigma: 2.0,
-                gradient,
-                exact: false,
-                training,
-            };
+            let options =
+                lower::PlanOptions { batch: BATCH, side: arch.side, dtype, sigma: 2.0, gradient, exact, training };
             let plan = lower(&arch, &options)?;
             Walk { name: &net, plan: &plan, seen: &mut seen }.run(report)?;
         }
     }
     Ok(())
+}
+
+/// Whether to take all products: a GPU does in any case, the CPU may do without.
+fn algorithms(device: &Device) -> &'static [bool] {
+    match device {
+        Device::Cpu => &[false, true],
+        Device::Cuda(_) => &[true],
+    }
 }
 
 /// The steps of one plan in turn.

@@ -176,7 +176,8 @@ pub fn networks(
         dtype,
         sigma: 2.0,
         gradient: Gradient::Grad,
-        exact: false,
+        // As a GPU does: bounds are those of what is computed.
+        exact: matches!(report.device(), Device::Cuda(_)),
         training: Some(training),
     };
     let mut exact = Network::<f64>::new(arch, options, weights)?;

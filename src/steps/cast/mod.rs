@@ -133,7 +133,7 @@ impl Operation for CastWeights {
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         // Weights that do not change are cast once.
-        let cast = Packing { w: self.params, b: Some(self.casts), form: "cast", len: 0 };
+        let cast = Packing { w: self.params, b: Some(self.casts), form: "cast", of: [0; 3], len: 0 };
         let (none, is_current) = memory.take_packed(cast);
         if is_current {
             return memory.put_packed(cast, none);

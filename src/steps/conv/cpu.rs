@@ -141,7 +141,8 @@ impl Convolution {
             (By::Winograd(_), false) => "fprop by Winograd",
             (By::Winograd(_), true) => "dgrad by Winograd",
         };
-        Packing { w, b, form, len: self.packed_len() }
+        let ConvGeometry { c, k, side, .. } = self.g;
+        Packing { w, b, form, of: [c, k, side], len: self.packed_len() }
     }
 
     /// Elements of the packed weights.

@@ -36,9 +36,14 @@ fn band_len(g: &ConvGeometry) -> usize {
     if g.is_pointwise() { 1 } else { input_rows(g, band_rows(g)) * row_len(g) }
 }
 
+/// Lanes that there are output rows for.
+fn lanes_of(g: &ConvGeometry) -> usize {
+    lanes().min((g.n * g.oh()).max(1))
+}
+
 /// Scratch elements: a band for each lane.
 pub(crate) fn workspace(g: &ConvGeometry) -> usize {
-    lanes() * band_len(g)
+    lanes_of(g) * band_len(g)
 }
 
 /// Runs `output_rows(image, row, y, band)` for the output rows of all images, some at a time, on all threads. They are `rounded` to bf16 while they
@@ -102,7 +107,7 @@ fn bf16_band_len(g: &ConvGeometry) -> usize {
 
 /// Scratch elements of [`fprop_of_bf16`].
 pub(crate) fn bf16_workspace(g: &ConvGeometry) -> usize {
-    lanes() * bf16_band_len(g)
+    lanes_of(g) * bf16_band_len(g)
 }
 
 /// The same where x and the weights hold numbers of bf16, with weights and biases as [`Pairs::multiply`] reads them.

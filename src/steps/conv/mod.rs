@@ -221,7 +221,8 @@ impl Operation for Fprop {
 
     fn variant(&self) -> String {
         let Epilogue { norm, activation } = self.epilogue;
-        format!("{:?} {} {} {} {activation:?}", self.geometry, self.b.is_some(), self.stats.is_some(), norm.is_some())
+        let has = [self.b.is_some(), self.stats.is_some(), norm.is_some()];
+        format!("{:?} {has:?} {activation:?} {:?}", self.geometry, self.algorithm)
     }
 
     fn reads(&self) -> Access {
@@ -244,8 +245,10 @@ impl Operation for Fprop {
         // Outputs of few elements may cancel: they are as exact as the terms are large.
         let scale = largest[0] * largest[1] * self.epilogue.norm.map_or(1.0, |norm| norm.largest_scale(exact));
         let (terms, growth) = self.algorithm.sums(&self.geometry);
-        let (terms, scale) = (terms + if self.epilogue.is_none() { 0 } else { Epilogue::OPERATIONS }, scale * growth);
-        Sums { terms, scale: if output.ends_with("var") { scale * scale } else { scale } }
+        let terms = terms + if self.epilogue.is_none() { 0 } else { Epilogue::OPERATIONS };
+        // A square is off by twice its number times what that is off by.
+        let scale = if output.ends_with("var") { scale * scale } else { scale };
+        Sums { terms, scale: scale * growth }
     }
 
     fn sample(&self, products: usize) -> Option<(Fprop, Vec<usize>)> {
@@ -372,7 +375,7 @@ impl Operation for Dgrad {
     }
 
     fn variant(&self) -> String {
-        format!("{:?}", self.geometry)
+        format!("{:?} {:?}", self.geometry, self.algorithm)
     }
 
     fn reads(&self) -> Access {
@@ -508,7 +511,7 @@ impl Operation for Wgrad {
     }
 
     fn variant(&self) -> String {
-        format!("{:?} {}", self.geometry, self.db.is_some())
+        format!("{:?} {} {:?}", self.geometry, self.db.is_some(), self.algorithm)
     }
 
     fn reads(&self) -> Access {

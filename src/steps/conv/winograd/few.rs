@@ -49,7 +49,7 @@ impl Winograd {
             return 0;
         }
         let [inputs, products] = self.few_len(rows);
-        inputs.saturating_add(products).saturating_add(product([lanes(), SIDE, self.row_len()]))
+        inputs.saturating_add(products).saturating_add(product([lanes().min(rows), SIDE, self.row_len()]))
     }
 
     /// [`Winograd::fprop`], if there are [few](Self::are_few).

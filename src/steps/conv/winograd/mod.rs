@@ -137,7 +137,14 @@ impl Winograd {
 
     /// Scratch elements of [`Winograd::fprop`].
     pub(crate) fn workspace(&self) -> usize {
-        product([lanes(), self.lane_len()]).max(self.few_workspace())
+        product([self.lanes(), self.lane_len()]).max(self.few_workspace())
+    }
+
+    /// Lanes of whole images' tiles. Each reads all weights: as few as the tiles fill, and as many for each thread.
+    fn lanes(&self) -> usize {
+        let (threads, tiles) = (rayon::current_num_threads(), product([self.rows(), self.tiles()[1]]));
+        let enough = threads.saturating_mul(tiles.div_ceil(product([threads, TOGETHER])));
+        lanes().min(enough).min(self.rows())
     }
 
     /// Where a row of tiles begins in the outputs; rows are counted over all images.
@@ -152,10 +159,7 @@ impl Winograd {
         if self.are_few() {
             return self.few([x, packed], rounded, y, scratch);
         }
-        // Each lane reads all weights: as few of them as the tiles fill, and as many for each thread.
-        let (threads, tiles) = (rayon::current_num_threads(), self.rows() * self.tiles()[1]);
-        let enough = threads * tiles.div_ceil(threads * TOGETHER);
-        let lanes = lanes_within(scratch, self.lane_len()).min(enough);
+        let lanes = lanes_within(scratch, self.lane_len()).min(self.lanes());
         let scratch = scratch.chunks_exact_mut(self.lane_len());
         self.in_lanes(lanes, y, scratch, |rows, y, scratch| self.lane(rows, [x, packed], rounded, y, scratch));
     }
@@ -291,11 +295,12 @@ pub(super) fn sums(g: &ConvGeometry) -> (usize, f64) {
 /// The same of the gradient of the weights: sums over tiles, of which each takes a row of A, one of Bᵀ and a column of G in each direction.
 pub(super) fn wgrad_sums(g: &ConvGeometry) -> (usize, f64) {
     let outputs = SIDE + 1 - g.side;
+    let tiles = product([g.n, g.oh().div_ceil(outputs), g.ow().div_ceil(outputs)]);
     let growth = match g.side {
         3 => growth_of_wgrad::<3>(),
         _ => growth_of_wgrad::<5>(),
     };
-    (g.pixels() / (outputs * outputs) + OF_TRANSFORMS, growth * growth)
+    (tiles + OF_TRANSFORMS, growth * growth)
 }
 
 fn norm(row: &[f64]) -> f64 {
