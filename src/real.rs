@@ -4,9 +4,7 @@ use std::iter::Sum;
 use std::ops::Range;
 
 use half::bf16;
-use pulp::Simd;
-
-use crate::device::simd::{NullaryFnOnce, vectorised};
+use pulp::{Arch, NullaryFnOnce, Simd};
 
 /// `f32` or `f64`.
 pub trait Real:
@@ -172,7 +170,7 @@ impl Real for f32 {
         self as f64
     }
     fn round_to_bf16(values: &mut [f32]) {
-        vectorised(RoundToBf16(values));
+        Arch::new().dispatch(RoundToBf16(values));
     }
     fn f32s(values: &[f32]) -> Option<&[f32]> {
         Some(values)

@@ -35,7 +35,7 @@ pub enum DType {
     /// 32 bits
     #[default]
     F32,
-    /// 16 bits, for the tensor cores of GPUs: half the bytes; CPUs round to 16 bits after each step, and those that multiply them (AVX512-BF16) do so
+    /// 16 bits, for the tensor cores of GPUs: half the bytes; CPUs keep 32 bits, round to 16 after each step, and multiply pairs of 16 bits where they have AVX512-BF16
     Bf16,
 }
 

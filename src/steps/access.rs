@@ -6,6 +6,11 @@ use super::norm::{Norm, Stats};
 use crate::device::cuda::DeviceBuffers;
 use crate::device::{ByteView, DType, View};
 
+/// The elements of a tensor of these sizes; the largest number where they are more than that, which no buffer has.
+pub(crate) fn elements<const N: usize>(sizes: [usize; N]) -> usize {
+    sizes.into_iter().fold(1, usize::saturating_mul)
+}
+
 /// What is wrong where operands lie in different buffers that belong into one, which the CPU form takes once.
 pub(super) fn apart<const N: usize>(operands: [(&str, View); N]) -> Option<String> {
     let (of, first) = operands.first()?;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::access::elements;
 use crate::real::Real;
 
 /// Side of the largest window of a max pool: the number of the winning tap is a byte.
@@ -9,11 +10,6 @@ pub(crate) const MOST_SIDE: usize = 16;
 
 /// Rows of a window or kernel, and pixels between windows, at most: far more than any net has, and few enough that no size overflows.
 pub(crate) const MOST_WINDOW: usize = 1 << 10;
-
-/// A product of sizes; the largest number where it is beyond that, which no buffer has.
-pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
-    sizes.into_iter().fold(1, usize::saturating_mul)
-}
 
 /// Pixels along a side with `pad` more at each end.
 fn padded(length: usize, pad: usize) -> usize {
@@ -53,7 +49,7 @@ impl WindowGeometry {
     /// The largest place that kernels count to: they look up to a stride beyond the padding.
     pub(crate) fn counted(&self) -> usize {
         let [height, width] = self.map.map(|length| padded(length, self.pad).saturating_add(self.stride));
-        product([self.n, height, width])
+        elements([self.n, height, width])
     }
 }
 
@@ -92,12 +88,12 @@ impl PoolGeometry {
 
     /// Elements of the input [n, h, w, c].
     pub fn x_len(&self) -> usize {
-        product([self.n, self.h, self.w, self.c])
+        elements([self.n, self.h, self.w, self.c])
     }
 
     /// Elements of the output [n, oh, ow, c].
     pub fn y_len(&self) -> usize {
-        product([self.n, self.oh(), self.ow(), self.c])
+        elements([self.n, self.oh(), self.ow(), self.c])
     }
 
     /// Its windows.

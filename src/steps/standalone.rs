@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::Step;
+use super::access::elements;
 use super::activation::Activation;
-use super::pool::product;
 use super::upsample::ReceptiveField;
 use crate::device::{DType, View};
 use crate::onnx::{Graph, Value};
@@ -22,12 +22,12 @@ pub struct ValueShape {
 impl ValueShape {
     /// Of the whole batch.
     pub fn pixels(&self) -> usize {
-        product([self.n, self.side, self.side])
+        elements([self.n, self.side, self.side])
     }
 
     /// Numbers.
     pub fn len(&self) -> usize {
-        product([self.pixels(), self.c])
+        elements([self.pixels(), self.c])
     }
 
     /// Whether there are none.

@@ -18,10 +18,11 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
+use super::access::elements;
 use super::activation::Activation;
 use super::norm::{Norm, Stats, scale_shift};
 use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums, apart};
-use super::pool::{WindowGeometry, product, windows};
+use super::pool::{WindowGeometry, windows};
 use crate::device::cuda::{Cuda, Result};
 use crate::device::simd::vectorised;
 use crate::device::{DType, HostBuffers, Packing, View};
@@ -71,27 +72,27 @@ impl ConvGeometry {
 
     /// Elements of the input [n, h, w, c].
     pub fn x_len(&self) -> usize {
-        product([self.n, self.h, self.w, self.c])
+        elements([self.n, self.h, self.w, self.c])
     }
 
     /// Elements of the output [n, oh, ow, k].
     pub fn y_len(&self) -> usize {
-        product([self.pixels(), self.k])
+        elements([self.pixels(), self.k])
     }
 
     /// Elements of the weights [k, side, side, c].
     pub fn w_len(&self) -> usize {
-        product([self.k, self.taps()])
+        elements([self.k, self.taps()])
     }
 
     /// Products summed per output value: side · side · c.
     pub fn taps(&self) -> usize {
-        product([self.side, self.side, self.c])
+        elements([self.side, self.side, self.c])
     }
 
     /// Output pixels of the whole batch.
     pub fn pixels(&self) -> usize {
-        product([self.n, self.oh(), self.ow()])
+        elements([self.n, self.oh(), self.ow()])
     }
 
     /// Its windows.
@@ -117,7 +118,7 @@ impl ConvGeometry {
     /// Floating-point operations of one pass (fprop, dgrad and wgrad alike), counting a multiply-add as two and padding as work; at most the
     /// largest number.
     pub fn flops(&self) -> u64 {
-        product([2, self.y_len(), self.taps()]) as u64
+        elements([2, self.y_len(), self.taps()]) as u64
     }
 }
 

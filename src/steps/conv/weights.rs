@@ -3,7 +3,7 @@
 use super::ConvGeometry;
 use crate::device::DType;
 use crate::real::Real;
-use crate::steps::pool::product;
+use crate::steps::access::elements;
 
 /// Elements that kernels read at a time; rows are filled with zeros up to a multiple.
 pub(in crate::steps) const CHUNK: usize = 8;
@@ -22,7 +22,7 @@ impl WeightForm {
     fn rows(self, g: &ConvGeometry) -> [usize; 2] {
         match self {
             WeightForm::Krsc => [g.k, g.taps()],
-            WeightForm::Flipped => [g.c, product([g.side, g.side, g.k])],
+            WeightForm::Flipped => [g.c, elements([g.side, g.side, g.k])],
         }
     }
 
@@ -41,7 +41,7 @@ impl WeightForm {
 
     /// Elements that a layer's weights take in this form.
     pub fn len(self, g: &ConvGeometry) -> usize {
-        product([self.rows(g)[0], self.row_len(g)])
+        elements([self.rows(g)[0], self.row_len(g)])
     }
 
     /// Fills weights [k, side, side, c] with what was cast to this form.

@@ -7,10 +7,10 @@ mod cuda;
 
 use rayon::prelude::*;
 
+use super::access::elements;
 use super::conv::{Algorithm, ConvGeometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums, apart};
-use super::pool::product;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};
@@ -83,7 +83,7 @@ impl Operation for Head {
 
     fn reads(&self) -> Access {
         let g = &self.geometry;
-        Access::new([("x", self.x, product([g.pixels(), g.c])), ("w", self.w, g.c)]).and("b", self.b, 1).and(
+        Access::new([("x", self.x, elements([g.pixels(), g.c])), ("w", self.w, g.c)]).and("b", self.b, 1).and(
             "labels",
             self.labels.map(|of| of.labels),
             g.n,
@@ -216,12 +216,12 @@ impl Operation for HeadBackward {
 
     fn reads(&self) -> Access {
         let g = &self.geometry;
-        Access::new([("x", self.x, product([g.pixels(), g.c])), ("w", self.w, g.c), ("dz", self.dz, g.pixels())])
+        Access::new([("x", self.x, elements([g.pixels(), g.c])), ("w", self.w, g.c), ("dz", self.dz, g.pixels())])
     }
 
     fn writes(&self) -> Access {
         let g = &self.geometry;
-        Access::new([("dw", self.dw, g.c)]).and("db", self.db, 1).and("dx", self.dx, product([g.pixels(), g.c]))
+        Access::new([("dw", self.dw, g.c)]).and("db", self.db, 1).and("dx", self.dx, elements([g.pixels(), g.c]))
     }
 
     fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {

@@ -5,7 +5,7 @@ use crate::device::{DType, View};
 use crate::onnx::{Graph, Value};
 use crate::real::Real;
 use crate::steps::Step;
-use crate::steps::pool::product;
+use crate::steps::access::elements;
 use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
@@ -31,7 +31,7 @@ impl StandaloneLayer for ReshapeLayer {
 
     fn side(&self, inputs: &[ValueShape]) -> Result<usize, Misfit> {
         let (ValueShape { side: from, c, .. }, to) = (inputs[0], self.side);
-        if from == 1 && c == product([to, to, self.c]) {
+        if from == 1 && c == elements([to, to, self.c]) {
             return Ok(to);
         }
         let problem = format!("reads {from}²×{c} values where {to}²×{} are wanted", self.c);

@@ -7,8 +7,8 @@ pub mod layer;
 
 use rayon::prelude::*;
 
+use super::access::elements;
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
-use super::pool::product;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -38,7 +38,7 @@ impl Operation for Reshape {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x, whole(self.x.len, product([self.rows, self.columns])))])
+        Access::new([("x", self.x, whole(self.x.len, elements([self.rows, self.columns])))])
     }
 
     fn writes(&self) -> Access {

@@ -8,8 +8,8 @@ mod cuda;
 
 use rayon::prelude::*;
 
+use super::access::elements;
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
-use super::pool::product;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -191,12 +191,12 @@ impl GaussianTaps {
 
     /// Values of the upsampled maps of `small` values in maps [u, u].
     fn large(&self, small: usize, u: usize) -> usize {
-        product([small.checked_div(product([u, u])).unwrap_or(0), self.side(), self.side()])
+        elements([small.checked_div(elements([u, u])).unwrap_or(0), self.side(), self.side()])
     }
 
     /// What kernels count, at most: values of maps [u, u], `small` in all, of the large ones, or places along a row.
     fn counted(&self, small: usize, u: usize) -> usize {
-        let places = [self.side(), self.kernel.len(), self.origin.unsigned_abs(), product([u, self.jump])];
+        let places = [self.side(), self.kernel.len(), self.origin.unsigned_abs(), elements([u, self.jump])];
         small.max(self.large(small, u)).max(places.into_iter().fold(0, usize::saturating_add))
     }
 
@@ -251,7 +251,7 @@ impl Operation for Upsample {
 
     fn reads(&self) -> Access {
         Access::new([
-            ("a", self.a, whole(self.a.len, product([self.u, self.u]))),
+            ("a", self.a, whole(self.a.len, elements([self.u, self.u]))),
             ("kernel", self.kernel, self.taps.kernel.len()),
         ])
     }
@@ -327,7 +327,7 @@ impl Operation for UpsampleAdjoint {
     }
 
     fn writes(&self) -> Access {
-        Access::new([("da", self.da, whole(self.da.len, product([self.u, self.u])))])
+        Access::new([("da", self.da, whole(self.da.len, elements([self.u, self.u])))])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {

@@ -5,8 +5,8 @@ pub mod layer;
 
 use rayon::prelude::*;
 
+use super::access::elements;
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
-use super::pool::product;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -22,17 +22,17 @@ pub struct UpsampleNearestGeometry {
 impl UpsampleNearestGeometry {
     /// Values of the small maps.
     pub fn small_len(&self) -> usize {
-        product([self.n, self.side, self.side, self.c])
+        elements([self.n, self.side, self.side, self.c])
     }
 
     /// Values of the large maps.
     pub fn large_len(&self) -> usize {
-        product([4, self.small_len()])
+        elements([4, self.small_len()])
     }
 
     /// What kernels count, at most: pixels of the large maps, or channels.
     fn counted(&self) -> usize {
-        product([4, self.n, self.side, self.side]).max(self.c)
+        elements([4, self.n, self.side, self.side]).max(self.c)
     }
 
     /// n, side, c, as kernels take them.

@@ -6,12 +6,12 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::transforms::{Inputs, Outputs};
-use super::{APART, COLUMNS, PRODUCTS, SIDE, Winograd};
+use super::{COLUMNS, PRODUCTS, SIDE, SPARE, Winograd};
 use crate::device::product::{Runs, multiply, packed_len};
 use crate::real::Real;
+use crate::steps::access::elements;
 use crate::steps::conv::ConvGeometry;
 use crate::steps::conv::lanes::{lanes, lanes_within};
-use crate::steps::pool::product;
 
 /// Tiles, at most.
 const FEW: usize = 96;
@@ -22,24 +22,24 @@ const PLACES: usize = PRODUCTS / 4;
 impl Winograd {
     /// Whether all images have a few tiles together.
     pub(super) fn are_few(&self) -> bool {
-        product([self.rows(), self.tiles()[1]]) <= FEW
+        elements([self.rows(), self.tiles()[1]]) <= FEW
     }
 
     /// Elements from the transformed inputs of one place in a row of tiles to those of the next.
     fn inputs_apart(&self) -> usize {
-        product([self.tiles()[1], self.g.c]).saturating_add(APART)
+        elements([self.tiles()[1], self.g.c]).saturating_add(SPARE)
     }
 
     /// Scratch elements of the transformed inputs of so many rows of tiles, and of their products.
     fn few_len(&self, rows: usize) -> [usize; 2] {
-        let inputs = product([rows, PRODUCTS, self.inputs_apart()]);
-        let products = product([self.g.k.div_ceil(COLUMNS), PRODUCTS, self.products_apart(rows)]);
+        let inputs = elements([rows, PRODUCTS, self.inputs_apart()]);
+        let products = elements([self.g.k.div_ceil(COLUMNS), PRODUCTS, self.products_apart(rows)]);
         [inputs, products]
     }
 
     /// Elements from the products of one place of all tiles to those of the next.
     fn products_apart(&self, rows: usize) -> usize {
-        product([rows, self.tiles()[1], COLUMNS]).saturating_add(APART)
+        elements([rows, self.tiles()[1], COLUMNS]).saturating_add(SPARE)
     }
 
     /// Scratch elements of [`Winograd::few`], for as many images as it suits.
@@ -49,7 +49,7 @@ impl Winograd {
             return 0;
         }
         let [inputs, products] = self.few_len(rows);
-        inputs.saturating_add(products).saturating_add(product([lanes().min(rows), SIDE, self.row_len()]))
+        inputs.saturating_add(products).saturating_add(elements([lanes().min(rows), SIDE, self.row_len()]))
     }
 
     /// [`Winograd::fprop`], if there are [few](Self::are_few).

@@ -27,7 +27,7 @@ use super::{ConvGeometry, padded};
 use crate::device::product::{Runs, multiply, pack, packed_len};
 use crate::device::simd::vectorised;
 use crate::real::Real;
-use crate::steps::pool::product;
+use crate::steps::access::elements;
 
 /// Inputs along a side of a tile.
 const SIDE: usize = 6;
@@ -47,10 +47,10 @@ const COLUMNS: usize = 64;
 
 /// Numbers between the products of one place in all tiles and those of the next, beyond their own: if all places were as many cache lines apart as the cache
 /// has sets, they would push each other out.
-const APART: usize = 16;
+const SPARE: usize = 16;
 
 /// Tiles that are computed together: each weight is read once for all of them.
-const TOGETHER: usize = 48;
+const TILES: usize = 48;
 
 /// A convolution that is computed so.
 #[derive(Clone, Copy, Debug)]
@@ -85,17 +85,17 @@ impl Winograd {
 
     /// Elements of an input row that tiles read.
     fn row_len(&self) -> usize {
-        product([(self.tiles()[1] - 1) * self.outputs + SIDE, self.g.c])
+        elements([(self.tiles()[1] - 1) * self.outputs + SIDE, self.g.c])
     }
 
     /// Elements of the [packed](Self::pack) weights.
     pub(crate) fn packed_len(&self) -> usize {
-        product([PRODUCTS, packed_len(self.g.c, self.g.k)]).saturating_add(self.g.k)
+        elements([PRODUCTS, packed_len(self.g.c, self.g.k)]).saturating_add(self.g.k)
     }
 
     /// Scratch elements of [`Winograd::pack`].
     pub(crate) fn packing_len(&self) -> usize {
-        product([PRODUCTS, self.g.c, self.g.k])
+        elements([PRODUCTS, self.g.c, self.g.k])
     }
 
     /// Lays `G·g·Gᵀ` out for [`Winograd::fprop`]. The weights are those of a pass forward, [k, side, side, c], or of the gradient of the input, where
@@ -126,24 +126,24 @@ impl Winograd {
     /// Scratch elements of a lane.
     fn lane_len(&self) -> usize {
         let [inputs, products] =
-            [self.g.c, COLUMNS.min(self.g.k)].map(|channels| product([PRODUCTS, self.apart(channels)]));
-        product([SIDE, self.row_len()]).saturating_add(inputs).saturating_add(products)
+            [self.g.c, COLUMNS.min(self.g.k)].map(|channels| elements([PRODUCTS, self.apart(channels)]));
+        elements([SIDE, self.row_len()]).saturating_add(inputs).saturating_add(products)
     }
 
     /// Elements from the values of one place in all tiles to those of the next.
     fn apart(&self, channels: usize) -> usize {
-        product([TOGETHER, channels]).saturating_add(APART)
+        elements([TILES, channels]).saturating_add(SPARE)
     }
 
     /// Scratch elements of [`Winograd::fprop`].
     pub(crate) fn workspace(&self) -> usize {
-        product([self.lanes(), self.lane_len()]).max(self.few_workspace())
+        elements([self.lanes(), self.lane_len()]).max(self.few_workspace())
     }
 
     /// Lanes of whole images' tiles. Each reads all weights: as few as the tiles fill, and as many for each thread.
     fn lanes(&self) -> usize {
-        let (threads, tiles) = (rayon::current_num_threads(), product([self.rows(), self.tiles()[1]]));
-        let enough = threads.saturating_mul(tiles.div_ceil(product([threads, TOGETHER])));
+        let (threads, tiles) = (rayon::current_num_threads(), elements([self.rows(), self.tiles()[1]]));
+        let enough = threads.saturating_mul(tiles.div_ceil(elements([threads, TILES])));
         lanes().min(enough).min(self.rows())
     }
 
@@ -166,7 +166,7 @@ impl Winograd {
 
     /// Rows of tiles, of all images.
     fn rows(&self) -> usize {
-        product([self.g.n, self.tiles()[0]])
+        elements([self.g.n, self.tiles()[0]])
     }
 
     /// Cuts rows of tiles into so many lanes, each with its outputs and something of its own.
@@ -202,12 +202,12 @@ impl Winograd {
             self.load(row, x, band);
             let mut tile = 0;
             while tile < in_row {
-                let count = (in_row - tile).min(TOGETHER - held.len());
+                let count = (in_row - tile).min(TILES - held.len());
                 let at = held.len();
                 let (tiles, apart) = (tile..tile + count, self.apart(c));
                 Arch::new().dispatch(Inputs { of: self, band, tiles, at, apart, inputs });
                 (tile, held.end) = (tile + count, held.end + count);
-                if held.len() == TOGETHER || held.end == end {
+                if held.len() == TILES || held.end == end {
                     self.outputs(held.clone(), inputs, packed, products, begin, y);
                     if rounded {
                         self.round(held.clone(), begin, y);
@@ -295,7 +295,7 @@ pub(super) fn sums(g: &ConvGeometry) -> (usize, f64) {
 /// The same of the gradient of the weights: sums over tiles, of which each takes a row of A, one of Bᵀ and a column of G in each direction.
 pub(super) fn wgrad_sums(g: &ConvGeometry) -> (usize, f64) {
     let outputs = SIDE + 1 - g.side;
-    let tiles = product([g.n, g.oh().div_ceil(outputs), g.ow().div_ceil(outputs)]);
+    let tiles = elements([g.n, g.oh().div_ceil(outputs), g.ow().div_ceil(outputs)]);
     let growth = match g.side {
         3 => growth_of_wgrad::<3>(),
         _ => growth_of_wgrad::<5>(),

@@ -6,12 +6,12 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::transforms::{Inputs, KernelGradients, OutputGradients};
-use super::{PRODUCTS, SIDE, TOGETHER, Winograd};
+use super::{PRODUCTS, SIDE, TILES, Winograd};
 use crate::device::matmul::{Matrix, matmul};
 use crate::device::simd::vectorised;
 use crate::real::Real;
+use crate::steps::access::elements;
 use crate::steps::conv::{ConvGeometry, padded};
-use crate::steps::pool::product;
 
 /// Blocks of tiles that are transformed, whose products are then taken: as many threads can transform.
 const BLOCKS: usize = 16;
@@ -20,42 +20,41 @@ impl Winograd {
     /// Scratch elements of a block: rows of its inputs and gradients, and both transformed.
     fn block_len(&self) -> usize {
         let ConvGeometry { c, k, .. } = self.g;
-        let transformed = [c, k].map(|channels| product([PRODUCTS, self.apart(channels)]));
+        let transformed = [c, k].map(|channels| elements([PRODUCTS, self.apart(channels)]));
         self.rows_len().iter().chain(&transformed).fold(0, |sum, &len| sum.saturating_add(len))
     }
 
     /// Elements of a tile row's inputs and gradients.
     fn rows_len(&self) -> [usize; 2] {
-        let gradients = product([self.outputs, self.outputs, self.tiles()[1], self.g.k]);
-        [product([SIDE, self.row_len()]), gradients]
+        let gradients = elements([self.outputs, self.outputs, self.tiles()[1], self.g.k]);
+        [elements([SIDE, self.row_len()]), gradients]
     }
 
     /// Scratch elements of [`Winograd::wgrad`].
     pub(crate) fn wgrad_workspace(&self) -> usize {
         let ConvGeometry { c, k, .. } = self.g;
-        product([PRODUCTS, k, c]).saturating_add(product([BLOCKS, self.block_len()]))
+        elements([PRODUCTS, k, c]).saturating_add(elements([BLOCKS, self.block_len()]))
     }
 
     /// See [`super::super::reference::wgrad`] for the formula.
     pub(crate) fn wgrad<T: Real>(&self, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
         let ConvGeometry { n, c, k, side, .. } = self.g;
-        let tiles = product([n, self.tiles()[0], self.tiles()[1]]);
+        let tiles = elements([n, self.tiles()[0], self.tiles()[1]]);
         let (sums, scratch) = workspace.split_at_mut(PRODUCTS * k * c);
         let blocks = &mut scratch[..BLOCKS * self.block_len()];
         let rows_len: usize = self.rows_len().iter().sum();
-        for first in (0..tiles).step_by(BLOCKS * TOGETHER) {
-            let some = (tiles - first).min(BLOCKS * TOGETHER);
-            blocks.par_chunks_exact_mut(self.block_len()).take(some.div_ceil(TOGETHER)).enumerate().for_each(
+        for first in (0..tiles).step_by(BLOCKS * TILES) {
+            let some = (tiles - first).min(BLOCKS * TILES);
+            blocks.par_chunks_exact_mut(self.block_len()).take(some.div_ceil(TILES)).enumerate().for_each(
                 |(block, scratch)| {
-                    let tile = first + block * TOGETHER;
-                    self.transform(x, dy, tile..(tile + TOGETHER).min(tiles), scratch);
+                    let tile = first + block * TILES;
+                    self.transform(x, dy, tile..(tile + TILES).min(tiles), scratch);
                 },
             );
             let blocks = &*blocks;
             sums.par_chunks_exact_mut(k * c).enumerate().for_each(|(place, sums)| {
-                for (block, scratch) in blocks.chunks_exact(self.block_len()).take(some.div_ceil(TOGETHER)).enumerate()
-                {
-                    let tiles = (some - block * TOGETHER).min(TOGETHER);
+                for (block, scratch) in blocks.chunks_exact(self.block_len()).take(some.div_ceil(TILES)).enumerate() {
+                    let tiles = (some - block * TILES).min(TILES);
                     let (inputs, gradients) = scratch[rows_len..].split_at(PRODUCTS * self.apart(c));
                     let inputs = Matrix::row_major(&inputs[place * self.apart(c)..], tiles, c);
                     let gradients = Matrix::row_major(&gradients[place * self.apart(k)..], tiles, k).transposed();
