@@ -6,7 +6,7 @@
 mod notes;
 mod results;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -299,13 +299,12 @@ pub fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The images of a folder in order of their names, by extension; hidden files and [results](is_result) are left out. `recursive`
-/// descends into its folders too, and follows links to others, but not back to where it came from.
+/// descends into its folders too, and follows links to others; each folder is entered once, also where several links lead to it.
 ///
 /// # Errors
 /// Where the folder, or one within, cannot be read.
 pub fn images(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
-    let mut found = Found::default();
-    collect(folder, recursive, &mut Vec::new(), &mut found)?;
+    let found = Search::of(folder, recursive)?;
     match found.closed.into_iter().next() {
         Some((_, error)) => Err(error),
         None => Ok(found.images),
@@ -317,9 +316,7 @@ pub fn images(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// Where the folder itself cannot be read.
 pub fn images_that_open(folder: &Path) -> Result<Found> {
-    let mut found = Found::default();
-    collect(folder, true, &mut Vec::new(), &mut found)?;
-    Ok(found)
+    Search::of(folder, true)
 }
 
 /// What there is in a folder.
@@ -330,28 +327,54 @@ pub struct Found {
     pub closed: Vec<(PathBuf, Error)>,
 }
 
-/// The same of a folder within others, all by their true paths.
-fn collect(folder: &Path, recursive: bool, above: &mut Vec<PathBuf>, found: &mut Found) -> Result<()> {
-    let own = folder.canonicalize().map_err(Error::io("read", folder))?;
-    if above.contains(&own) {
-        return Ok(());
+/// A search in a folder and, `recursive`, in those within: each once, by the first of its names that does not lead through a link, and what links
+/// lead to after all others. Folders that link to each other have paths without end.
+struct Search {
+    recursive: bool,
+    /// True paths of the folders that were entered.
+    entered: BTreeSet<PathBuf>,
+    /// Links to folders, which are still to be followed.
+    links: VecDeque<PathBuf>,
+    found: Found,
+}
+
+impl Search {
+    /// What there is, in order of the names.
+    fn of(folder: &Path, recursive: bool) -> Result<Found> {
+        let (entered, links, found) = Default::default();
+        let mut search = Search { recursive, entered, links, found };
+        search.enter(folder)?;
+        while let Some(link) = search.links.pop_front() {
+            search.within(link);
+        }
+        search.found.images.sort();
+        Ok(search.found)
     }
-    above.push(own);
-    for path in entries(folder)? {
-        if path.is_dir() {
-            if recursive {
-                let depth = above.len();
-                if let Err(error) = collect(&path, true, above, found) {
-                    above.truncate(depth);
-                    found.closed.push((path, error));
+
+    fn enter(&mut self, folder: &Path) -> Result<()> {
+        if !self.entered.insert(folder.canonicalize().map_err(Error::io("read", folder))?) {
+            return Ok(());
+        }
+        for path in entries(folder)? {
+            if path.is_dir() {
+                match (self.recursive, path.is_symlink()) {
+                    (false, _) => {}
+                    (true, false) => self.within(path),
+                    (true, true) => self.links.push_back(path),
                 }
+            } else if is_image(&path) {
+                self.found.images.push(path);
             }
-        } else if is_image(&path) {
-            found.images.push(path);
+        }
+        Ok(())
+    }
+
+    /// A folder that may be closed.
+    fn within(&mut self, folder: PathBuf) {
+        if let Err(error) = self.enter(&folder) {
+            self.found.closed.push((folder, error));
         }
     }
-    above.pop();
-    Ok(())
 }
 
 /// Whether a file, which is not hidden, is one of a folder's images by its name and what lies beside it.

@@ -177,7 +177,8 @@ impl<T: Real> Network<T> {
     /// The plan for a batch of `n` images, lowered the first time it is asked for.
     ///
     /// # Errors
-    /// If memory was laid out for smaller batches, if `n` is zero, or if the net cannot be lowered.
+    /// If memory was laid out for smaller batches, if `n` is zero, or if the net cannot be lowered: laid out for training, it has no plan
+    /// of one image where a norm reads one pixel, not for inference either.
     pub fn plan(&mut self, n: usize) -> Result<&Plan> {
         let index = self.plan_index(n)?;
         Ok(&self.plans[index])

@@ -89,7 +89,7 @@ pub(super) fn needed_to_calibrate(share: u32) -> usize {
 
 /// What the net sees of the images that are held out: the same in each epoch.
 pub(super) struct HeldOut {
-    /// Of each image or tile as it is and as an anomaly; where the head alone is trained, their features.
+    /// Of each image or tile as it is and as an anomaly, an even number; where the head alone is trained, their features.
     inputs: Vec<f32>,
     anomalous: Vec<bool>,
     /// Of each, the cells of its map that it is scored by; nothing where those are all.
@@ -125,7 +125,10 @@ impl HeldOut {
         let len = self.inputs.len() / self.anomalous.len();
         let mut scores = Vec::with_capacity(self.anomalous.len());
         let shown = if self.cells.is_empty() { Shown::Nothing } else { Shown::Maps };
-        for inputs in self.inputs.chunks(network.options().batch * len) {
+        // Of an even number of inputs none is left alone: a net that is trained has no plan of one image where a norm reads one pixel.
+        let batch = network.options().batch;
+        let at_once = if batch == 1 { 1 } else { batch - batch % 2 };
+        for inputs in self.inputs.chunks(at_once * len) {
             let n = inputs.len() / len;
             network.input(n)?.copy_from_slice(inputs);
             network.infer(n)?;

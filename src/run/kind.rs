@@ -151,7 +151,8 @@ fn scores(folder: &Path) -> Option<csv::Reader<std::fs::File>> {
 
 /// Whether it is one of predict.
 fn is_of_predictions(folder: &Path) -> bool {
-    columns(folder, SCORES).is_some_and(|columns| columns.iter().any(|name| name == "heatmap"))
+    is_own(folder, SCORES) == Some(true)
+        && columns(folder, SCORES).is_some_and(|columns| columns.iter().any(|name| name == "heatmap"))
 }
 
 /// The end of a path that is a file's place in a folder, however the folder was named then.
@@ -175,7 +176,7 @@ mod tests {
             PLAN => r#"{"settings": {}, "classes": [], "seeds": 1}"#,
             DEMO => r#"{"figures": [], "overview": ""}"#,
             WATCH => r#"{"folder": "in", "model": ""}"#,
-            TABLE => "run,net\n",
+            TABLE => "run,net,side,epochs\n",
             _ => "image,score\n",
         }
     }
@@ -258,13 +259,14 @@ mod tests {
         }
         #[cfg(unix)]
         std::os::unix::fs::symlink(root.path(), folder.join("link")).unwrap();
-        let rows = "elsewhere/out/a_heatmap.png,out/deep/b_overlay.png,out/a_mask.png,out/a_map.npy\nout/notes.txt,../theirs_heatmap.png,,\nlink/theirs_heatmap.png,,,\n";
-        fs::write(folder.join(SCORES), format!("heatmap,overlay,mask,map\n{rows}")).unwrap();
+        let rows = "a,1,elsewhere/out/a_heatmap.png,out/deep/b_overlay.png,out/a_mask.png,out/a_map.npy\nb,1,out/notes.txt,../theirs_heatmap.png,,\nc,1,link/theirs_heatmap.png,,,\n";
+        fs::write(folder.join(SCORES), format!("image,score,heatmap,overlay,mask,map\n{rows}")).unwrap();
         assert_eq!(Kind::Predict.told_by(&folder), Some(SCORES));
         let drawn = [SCORES, "a_heatmap.png", "deep/b_overlay.png", "a_mask.png", "a_map.npy"];
         assert_eq!(Kind::Predict.results_in(&folder), drawn);
         // As version 0.1 left them.
-        fs::write(folder.join(SCORES), "heatmap,overlay\nout/a_heatmap.png,out/deep/b_overlay.png\n").unwrap();
+        fs::write(folder.join(SCORES), "image,score,heatmap,overlay\na,1,out/a_heatmap.png,out/deep/b_overlay.png\n")
+            .unwrap();
         assert_eq!(Kind::Predict.results_in(&folder), drawn[..3]);
     }
 }

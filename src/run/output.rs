@@ -87,6 +87,10 @@ impl Output {
         let asked = |begun: Option<Journal>| request.is_some() && begun.is_some_and(|begun| begun.request == request);
         let replaces = begun.is_some() || !kind.results_in(out).is_empty();
         if asked(begun) {
+            // Of another call, which was killed too.
+            if partial.exists() {
+                discard(&partial, out)?;
+            }
             return Ok(Output { kind, lock, place: out.to_path_buf(), beside: None, resumed: true });
         }
         if replaces && asked(Journal::of(&partial, out)?) {

@@ -1,7 +1,7 @@
 //! Files that only this program writes, told by what they hold: other programs choose the same names.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Take};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -32,16 +32,54 @@ pub(crate) const SUMMARY: &str = "summary.json";
 pub(crate) const SUMMARY_CSV: &str = "summary.csv";
 pub(crate) const SUMMARY_MD: &str = "summary.md";
 
-/// Columns that tables have, whatever the version: what has others is none of ours.
-const COLUMNS: [(&str, &[&str]); 7] = [
-    (SCORES, &["image", "score"]),
-    (REGIONS, &["image", "region"]),
-    (TABLE, &["run", "net"]),
-    (HISTORY, &["epoch"]),
-    (ROC, &["false_positive_rate", "true_positive_rate"]),
-    (PIXEL_ROC, &["false_positive_rate", "true_positive_rate"]),
-    (SUMMARY_CSV, &["class", "measure", "mean"]),
+/// Columns of a table: it begins with the first of those that it always has. What lacks one of these, or has another than these and those besides, is
+/// none of ours.
+struct Columns {
+    always: &'static [&'static str],
+    besides: &'static [&'static str],
+}
+
+const COLUMNS: [(&str, Columns); 7] = [
+    (SCORES, Columns { always: &["image", "score"], besides: OF_SCORES }),
+    (REGIONS, Columns { always: &["image", "region"], besides: &REGION_COLUMNS }),
+    (TABLE, Columns { always: &["run", "net", "side", "epochs"], besides: ANY }),
+    (HISTORY, Columns { always: &["epoch", "lr", "loss"], besides: OF_HISTORY }),
+    (ROC, Columns { always: &["false_positive_rate", "true_positive_rate"], besides: &["threshold"] }),
+    (PIXEL_ROC, Columns { always: &["false_positive_rate", "true_positive_rate"], besides: &["threshold"] }),
+    (SUMMARY_CSV, Columns { always: &["class", "measure", "mean"], besides: ANY }),
 ];
+
+const OF_SCORES: &[&str] = &[
+    "class",
+    "label",
+    "normalized_score",
+    "threshold",
+    "verdict",
+    "reason",
+    "heatmap",
+    "overlay",
+    "mask",
+    "map",
+    "region_count",
+];
+
+/// Of a table of regions, in their order.
+pub(crate) const REGION_COLUMNS: [&str; 12] =
+    ["image", "region", "x", "y", "width", "height", "area", "peak", "peak_x", "peak_y", "mean", "contour"];
+
+const OF_HISTORY: &[&str] = &["loss_nominal", "loss_anomalous", "separation", "images_per_second"];
+
+/// Tables whose columns are figures by their names.
+const ANY: &[&str] = &[];
+
+impl Columns {
+    fn are(&self, found: &csv::StringRecord) -> bool {
+        let known = |column: &str| self.always.contains(&column) || self.besides.contains(&column);
+        found.get(0) == self.always.first().copied()
+            && self.always.iter().all(|own| found.iter().any(|column| column == *own))
+            && (self.besides.is_empty() || found.iter().all(known))
+    }
+}
 
 /// The same of keys of objects in JSON.
 const KEYS: [(&str, &[&str]); 6] = [
@@ -57,17 +95,14 @@ const KEYS: [(&str, &[&str]); 6] = [
 /// tables that were begun.
 pub(crate) fn is_own(folder: &Path, name: &str) -> Option<bool> {
     let file = || files::open(&folder.join(name)).ok();
-    let of =
-        |all: &[(&'static str, &'static [&'static str])]| all.iter().find(|(own, _)| *own == name).map(|(_, own)| *own);
-    if let Some(own) = of(&COLUMNS) {
-        let mut table = csv::Reader::from_reader(file()?);
-        return match table.headers() {
+    if let Some((_, own)) = COLUMNS.iter().find(|(of, _)| *of == name) {
+        return match table(file()?).headers() {
             Ok(columns) if columns.is_empty() => None,
-            Ok(columns) => Some(own.iter().all(|own| columns.iter().any(|column| column == *own))),
+            Ok(columns) => Some(own.are(columns)),
             Err(_) => Some(false),
         };
     }
-    if let Some(own) = of(&KEYS) {
+    if let Some((_, own)) = KEYS.iter().find(|(of, _)| *of == name) {
         let object: Option<Map<String, Value>> = read(file()?).and_then(|bytes| json::parse(&bytes).ok());
         return Some(object.is_some_and(|object| own.iter().all(|key| object.contains_key(*key))));
     }
@@ -80,7 +115,13 @@ pub(crate) fn is_own(folder: &Path, name: &str) -> Option<bool> {
 
 /// The columns of a table in a folder.
 pub(crate) fn columns(folder: &Path, name: &str) -> Option<csv::StringRecord> {
-    csv::Reader::from_reader(files::open(&folder.join(name)).ok()?).headers().ok().cloned()
+    table(files::open(&folder.join(name)).ok()?).headers().ok().cloned()
+}
+
+/// The beginning of a table, in which its columns are: a file of another program may be one line of any length.
+fn table(file: File) -> csv::Reader<Take<File>> {
+    const MOST: u64 = 1 << 16;
+    csv::Reader::from_reader(file.take(MOST))
 }
 
 /// What a file holds, which may be another program's, of any length.
@@ -89,4 +130,20 @@ fn read(file: File) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MOST).read_to_end(&mut bytes).ok()?;
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of any length: it is not read as a whole to see whose it is.
+    #[test]
+    fn a_file_without_lines_is_another_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [SCORES, HISTORY] {
+            File::create(folder.path().join(name)).unwrap().set_len(1 << 40).unwrap();
+            assert_eq!(is_own(folder.path(), name), Some(false));
+            assert!(columns(folder.path(), name).is_some_and(|columns| columns.len() == 1));
+        }
+    }
 }

@@ -82,6 +82,17 @@ fn the_best_epoch_is_the_same_for_a_run_that_was_killed() {
     assert!(fs::read(scratch.path("cut/scores.csv")).unwrap() == fs::read(scratch.path("whole/scores.csv")).unwrap());
 }
 
+/// What is held out leaves one for a last batch of 19: a net whose norm reads one pixel is not trained on such, and looks at it all the same.
+#[test]
+fn what_is_held_out_fills_no_batches() {
+    let scratch = Scratch::new().with_data().with_more_images();
+    let net = "--objective hsc --net CNN32 --side 32 --supervise malformed-normal --noise confetti --device cpu";
+    let train = format!("train fmnist --data data --class 0 {net} --epochs 2 --patience 2 --batch 19 --out run");
+    let ran = scratch.run(&train);
+    assert!(ran.expect_success().stderr().contains("10 of 100 good images are held out"), "{}", ran.stderr());
+    assert!(column(&scratch, "run", "separation").iter().all(Option::is_some));
+}
+
 #[test]
 fn where_there_are_few_images_none_are_held_out() {
     let scratch = Scratch::new().with_data();

@@ -86,7 +86,8 @@ fn pictures_of_others_are_not_replaced() {
 
 /// Many images in `many`, and a predict of them that was killed after some.
 fn killed(scratch: &Scratch, place: &str, words: &str) {
-    for i in 0..400 {
+    // As they are, where there are some: a call goes on with the images that it began with.
+    for i in (0..400).filter(|_| !scratch.path("many/1/399.png").exists()) {
         scratch.write(&format!("many/{}/{i}.png", i % 2), &png(200, 150 + i));
     }
     let mut command = scratch.command();
@@ -149,6 +150,18 @@ fn what_is_wanted_is_gone_on_with() {
         assert!(all.is_none_or(|all| all > 0), "there are regions to go on with");
         ["out", "whole"].iter().for_each(|out| fs::remove_dir_all(scratch.path(out)).unwrap());
     }
+}
+
+#[test]
+fn what_two_killed_calls_have_left_is_gone_after_the_next() {
+    let scratch = Scratch::new().with_run();
+    let first = "predict run many --what scores --out out";
+    killed(&scratch, "out", first);
+    killed(&scratch, "out.partial", "predict run many --what heatmap --out out");
+    let ran = scratch.run(first);
+    assert!(ran.expect_success().stderr().contains("going on in"), "{}", ran.stderr());
+    assert_eq!(scratch.files("out"), ["scores.csv"]);
+    assert!(!scratch.path("out.partial").exists());
 }
 
 /// Another image in the place of one, of its size and its time.

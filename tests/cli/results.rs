@@ -97,6 +97,27 @@ fn files_of_other_programs_are_not_replaced() {
             fs::remove_file(scratch.path("out").join(name)).unwrap();
         }
     }
+    // Tables of other programs have some of our columns, a picture of theirs beside them may have a name of ours.
+    for (words, name, theirs) in [
+        (
+            "predict run images --what mask --device cpu",
+            "scores.csv",
+            "score,image,label,annotator\n0.5,a.png,scratch,Eve\n",
+        ),
+        ("predict run images --what mask --device cpu", "scores.csv", "image,score,annotator\na.png,0.5,Eve\n"),
+        ("evaluate run --device cpu", "scores.csv", "image,score,annotator\na.png,0.5,Eve\n"),
+        ("predict run images --what regions --device cpu", "regions.csv", "image,region,town\n"),
+        (train.as_str(), "history.csv", "epoch,loss,val_loss\n1,0.5,0.6\n"),
+    ] {
+        for (name, holds) in [(name, theirs), ("a_mask.png", "theirs"), ("roc.svg", "theirs")] {
+            scratch.write(&format!("out/{name}"), holds.as_bytes());
+        }
+        scratch.run(&format!("{words} --out out")).expect_error(&["is no result of", "move it away"]);
+        for (name, holds) in [(name, theirs), ("a_mask.png", "theirs"), ("roc.svg", "theirs")] {
+            assert_eq!(fs::read_to_string(scratch.path("out").join(name)).unwrap(), holds, "{words}");
+            fs::remove_file(scratch.path("out").join(name)).unwrap();
+        }
+    }
     // A job script that this program wrote is replaced.
     scratch.run(&format!("{job} --out job")).expect_success();
     scratch.run(&format!("{job} --out job")).expect_success();

@@ -27,6 +27,8 @@ const LAYOUT: [&str; 5] = ["train", "test", "ground_truth", "train_maps", "test_
 /// Images that lie in the folders of those that were listed, or in folders within, and were not.
 pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
     let folders: BTreeSet<&Path> = listed.iter().filter_map(|path| path.parent()).collect();
+    // Some are read by another of their names.
+    let read: BTreeSet<PathBuf> = folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
     let mut notes = Vec::new();
     for folder in &folders {
         // A folder that cannot be read any more is the business of whoever reads its images.
@@ -44,6 +46,7 @@ pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
             path.is_dir()
                 && !LAYOUT.contains(&file_name(path).as_str())
                 && !folders.iter().any(|other| other.starts_with(path))
+                && !path.canonicalize().is_ok_and(|path| read.iter().any(|other| other.starts_with(&path)))
         };
         let apart: Vec<PathBuf> =
             entries.iter().filter(is_apart).flat_map(|path| images(path, true).unwrap_or_default()).collect();
@@ -239,6 +242,28 @@ mod tests {
         std::os::unix::fs::symlink(root.join("in"), root.join("monday/back")).unwrap();
         let found = images(&root.join("in"), true).unwrap();
         assert_eq!(found, ["0.png", "monday/1.png"].map(|name| root.join("in").join(name)));
+        // A folder by its own name first, whatever links to it are called.
+        std::os::unix::fs::symlink(root.join("monday"), root.join("a")).unwrap();
+        let found = images(root, true).unwrap();
+        assert_eq!(found, ["in/0.png", "monday/1.png"].map(|name| root.join(name)));
+    }
+
+    /// Two links a level make paths without end of a few folders.
+    #[cfg(unix)]
+    #[test]
+    fn folders_that_link_to_each_other_are_entered_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        save(root, "0/1.png", (2, 2), 0);
+        for level in 1..30 {
+            let folder = root.join(level.to_string());
+            std::fs::create_dir(&folder).unwrap();
+            for name in ["a", "b"] {
+                std::os::unix::fs::symlink(root.join((level - 1).to_string()), folder.join(name)).unwrap();
+            }
+        }
+        let found = images(&root.join("29"), true).unwrap();
+        assert_eq!(found, [(0..29).fold(root.join("29"), |path, _| path.join("a")).join("1.png")]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn results_are_replaced_as_a_whole_wherever_it_was_killed() {
         for name in [A, B, "notes.txt"] {
             write(out.join(name), "old");
         }
-        write(out.join("scores.csv"), &format!("heatmap,overlay\n{A},{B}\n"));
+        write(out.join("scores.csv"), &format!("image,score,heatmap,overlay\na,1,{A},{B}\n"));
         let output = begin(&out, "x");
         assert_eq!((output.place(), output.resumed), (partial.canonicalize().unwrap().as_path(), false));
         for name in ["scores.csv", A, C] {
@@ -90,7 +90,7 @@ fn the_same_request_goes_on_and_another_begins_anew() {
     discard(&partial, &out).unwrap();
     assert!(!partial.exists());
     // What is not ours is not removed.
-    write(out.join("scores.csv"), "heatmap\n");
+    write(out.join("scores.csv"), "image,score,heatmap\n");
     write(partial.join("theirs"), "");
     let refused = Output::begin(&out, Kind::Predict, &[], Some("z".into()), Vec::new()).err().unwrap().to_string();
     assert!(refused.contains("out.partial") && refused.contains("move it away"), "{refused}");
@@ -102,7 +102,7 @@ fn the_same_request_goes_on_and_another_begins_anew() {
 fn nobody_else_writes_or_removes_what_is_in_the_making() {
     let root = tempfile::tempdir().unwrap();
     let (out, partial) = (root.path().join("out"), root.path().join("out.partial"));
-    write(out.join("scores.csv"), "heatmap,overlay\n");
+    write(out.join("scores.csv"), "image,score,heatmap,overlay\n");
     let output = begin(&out, "x");
     assert_eq!(output.to_write(A).unwrap(), output.place().join(A));
     let refused = Output::begin(&partial, Kind::Predict, &[], None, Vec::new()).err().unwrap().to_string();

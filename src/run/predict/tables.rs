@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::files;
 use crate::printable::Printable;
 use crate::run::directory::{self, CsvTable, write_csv};
+use crate::run::own_files::REGION_COLUMNS;
 use crate::run::regions::Region;
 
 /// A row of the table of regions.
@@ -34,10 +35,6 @@ struct RegionRow {
     /// `x,y` of each corner, with a space between.
     contour: String,
 }
-
-/// The columns of a table without rows.
-const REGION_COLUMNS: [&str; 12] =
-    ["image", "region", "x", "y", "width", "height", "area", "peak", "peak_x", "peak_y", "mean", "contour"];
 
 impl RegionRow {
     /// The rows of an image.

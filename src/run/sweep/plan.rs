@@ -291,7 +291,7 @@ mod tests {
         }
         // What came there while its turn was waited for.
         let taken = tempfile::tempdir().unwrap();
-        std::fs::write(taken.path().join("compare.csv"), "run,net\n").unwrap();
+        std::fs::write(taken.path().join("compare.csv"), "run,net,side,epochs\n").unwrap();
         let error = plan(data.path(), &["3"], 1).unwrap().save(taken.path()).unwrap_err().to_string();
         assert!(error.contains("compare.csv") && !taken.path().join(PLAN).exists(), "{error}");
     }
