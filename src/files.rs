@@ -12,9 +12,14 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
+use crate::memory;
+use crate::printable::Printable;
 
 /// How names of unfinished files begin.
 const UNFINISHED: &str = ".fcdd-";
+
+/// Bytes for which there is room.
+const SMALL: usize = 8 << 20;
 
 /// Times that a folder which others remove is made again.
 const TRIES: u32 = 100;
@@ -278,9 +283,18 @@ pub(crate) fn open(path: &Path) -> Result<fs::File> {
 }
 
 /// Reads a whole file.
+///
+/// # Errors
+/// A file that cannot be read, or that takes more memory than there is.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    let mut file = open(path)?;
+    let len = usize::try_from(file.metadata().map_err(Error::io("read", path))?.len()).unwrap_or(usize::MAX);
+    if len > SMALL {
+        let (what, remedy) = (format!("the bytes of {}", path.printable()), "free some memory, or name another file");
+        memory::fits(&what, len, remedy).and_then(|()| memory::room_for(&what, len, remedy))?;
+    }
+    let mut bytes = Vec::with_capacity(len);
+    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     Ok(bytes)
 }
 

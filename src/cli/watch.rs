@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use notify::event::{EventKind, ModifyKind, RenameMode};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::Outcome;
 use super::common::{context, end, on_interrupt, terminal};
@@ -89,7 +89,9 @@ fn watcher_of(folder: &Path, inbox: Arc<Inbox>) -> notify::Result<RecommendedWat
     let watched = root.clone();
     // The crate does not ask whether the system has a thread left for it.
     thread::Builder::new().spawn(|| ()).map_err(notify::Error::io)?;
-    let mut watcher = notify::recommended_watcher(move |event| pass_on(event, &root, &inbox))?;
+    // Through links the crate would enter folders by each of their names, of which there may be no end.
+    let config = Config::default().with_follow_symlinks(false);
+    let mut watcher = RecommendedWatcher::new(move |event| pass_on(event, &root, &inbox), config)?;
     watcher.watch(&watched, RecursiveMode::Recursive)?;
     Ok(watcher)
 }

@@ -304,19 +304,20 @@ pub fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// Where the folder, or one within, cannot be read.
 pub fn images(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
-    let found = Search::of(folder, recursive)?;
+    let found = Search::of(folder, recursive, &|| false)?;
     match found.closed.into_iter().next() {
         Some((_, error)) => Err(error),
         None => Ok(found.images),
     }
 }
 
-/// The same with the folders within, for work in which what cannot be read costs no other image.
+/// The same with the folders within, for work in which what cannot be read costs no other image. Where it `is_over` before its end, what there
+/// is of it is not all.
 ///
 /// # Errors
 /// Where the folder itself cannot be read.
-pub fn images_that_open(folder: &Path) -> Result<Found> {
-    Search::of(folder, true)
+pub fn images_that_open(folder: &Path, is_over: &dyn Fn() -> bool) -> Result<Found> {
+    Search::of(folder, true, is_over)
 }
 
 /// What there is in a folder.
@@ -325,12 +326,25 @@ pub struct Found {
     pub images: Vec<PathBuf>,
     /// Folders within that cannot be read, and why.
     pub closed: Vec<(PathBuf, Error)>,
+    /// Links to folders, whose images are among those above.
+    pub links: Vec<PathBuf>,
+    /// Links to folders whose images are read by another name.
+    pub passed_over: Vec<PathBuf>,
+}
+
+impl Found {
+    /// What was found and is not read.
+    pub fn notes(&self) -> Vec<String> {
+        left_alone(&self.images).into_iter().chain(notes::passed_over(&self.passed_over)).collect()
+    }
 }
 
 /// A search in a folder and, `recursive`, in those within: each once, by the first of its names that does not lead through a link, and what links
 /// lead to after all others. Folders that link to each other have paths without end.
-struct Search {
+struct Search<'a> {
     recursive: bool,
+    /// Whether it ends before its end.
+    is_over: &'a dyn Fn() -> bool,
     /// True paths of the folders that were entered.
     entered: BTreeSet<PathBuf>,
     /// Links to folders, which are still to be followed.
@@ -338,42 +352,50 @@ struct Search {
     found: Found,
 }
 
-impl Search {
+impl Search<'_> {
     /// What there is, in order of the names.
-    fn of(folder: &Path, recursive: bool) -> Result<Found> {
+    fn of(folder: &Path, recursive: bool, is_over: &dyn Fn() -> bool) -> Result<Found> {
         let (entered, links, found) = Default::default();
-        let mut search = Search { recursive, entered, links, found };
+        let mut search = Search { recursive, is_over, entered, links, found };
         search.enter(folder)?;
         while let Some(link) = search.links.pop_front() {
-            search.within(link);
+            if search.within(&link) { &mut search.found.links } else { &mut search.found.passed_over }.push(link);
         }
         search.found.images.sort();
+        search.found.closed.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(search.found)
     }
 
-    fn enter(&mut self, folder: &Path) -> Result<()> {
+    /// Whether the folder was not entered before.
+    fn enter(&mut self, folder: &Path) -> Result<bool> {
         if !self.entered.insert(folder.canonicalize().map_err(Error::io("read", folder))?) {
-            return Ok(());
+            return Ok(false);
         }
         for path in entries(folder)? {
+            if (self.is_over)() {
+                break;
+            }
             if path.is_dir() {
                 match (self.recursive, path.is_symlink()) {
                     (false, _) => {}
-                    (true, false) => self.within(path),
+                    (true, false) => {
+                        self.within(&path);
+                    }
                     (true, true) => self.links.push_back(path),
                 }
             } else if is_image(&path) {
                 self.found.images.push(path);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// A folder that may be closed.
-    fn within(&mut self, folder: PathBuf) {
-        if let Err(error) = self.enter(&folder) {
-            self.found.closed.push((folder, error));
-        }
+    /// Enters a folder that may be closed; whether it was not entered before.
+    fn within(&mut self, folder: &Path) -> bool {
+        self.enter(folder).unwrap_or_else(|error| {
+            self.found.closed.push((folder.to_path_buf(), error));
+            true
+        })
     }
 }
 

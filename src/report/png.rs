@@ -68,7 +68,7 @@ impl PngFile {
 
     /// Adds the next rows, of a byte a channel.
     pub(crate) fn push(&mut self, rows: &[u8]) -> Result<()> {
-        self.rows.write_all(rows).map_err(Error::io("write", &self.path))
+        self.rows.write_all(rows).map_err(|error| first(&self.failed, error)).map_err(Error::io("write", &self.path))
     }
 
     /// Ends it, once all rows are there.
@@ -119,8 +119,17 @@ fn rows(
 
 /// Writes what is left, or says what went wrong at any time.
 fn ended(rows: StreamWriter<'static, Remembering>, failed: &Failure) -> io::Result<()> {
-    rows.finish().map_err(in_system_words)?;
-    failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    rows.finish().map_err(|error| first(failed, in_system_words(error)))?;
+    taken(failed).map_or(Ok(()), Err)
+}
+
+/// What went wrong first, in the system's words, which the encoder does not always keep.
+fn first(failed: &Failure, error: io::Error) -> io::Error {
+    taken(failed).unwrap_or(error)
+}
+
+fn taken(failed: &Failure) -> Option<io::Error> {
+    failed.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// What went wrong with a file, if that it was.
@@ -184,15 +193,21 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_an_error_of_small_images_too() {
-        for side in [1, 100, 1000] {
+        let folder = tempfile::tempdir().unwrap();
+        for (side, value) in [(1, 0), (100, 0), (1000, 0), (1000, 1), (4000, 1)] {
             let failed = Failure::default();
             let file = File::options().write(true).open("/dev/full").unwrap();
+            let (path, unfinished) = (folder.path().join("image.png"), files::temporary(folder.path()).unwrap());
+            // Of noise, much is written before the end.
+            let pixels: Vec<u8> = (0..3 * side * side).map(|i| (value * (i * i / 7)) as u8).collect();
             let rows = rows(Remembering { file, failed: failed.clone() }, side, side, ColorType::Rgb);
-            let written = rows.and_then(|mut rows| {
-                rows.write_all(&vec![7; 3 * side * side])?;
-                ended(rows, &failed)
+            let written = rows.map_err(Error::io("write", &path)).and_then(|rows| {
+                let mut png = PngFile { path, unfinished, rows, failed };
+                png.push(&pixels)?;
+                png.finish()
             });
-            assert_eq!(written.unwrap_err().kind(), io::ErrorKind::StorageFull, "{side}");
+            let message = written.unwrap_err().to_string();
+            assert!(message.contains("image.png") && message.ends_with("free some space and run again"), "{message}");
         }
     }
 

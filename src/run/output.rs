@@ -65,7 +65,7 @@ impl Output {
         request: Option<String>,
         results: Vec<String>,
     ) -> Result<Output> {
-        let lock = FolderLock::new(out)?;
+        let lock = lock(out, "the results are to lie there")?;
         if !holds_results(out, kind, beside)? {
             refuse_foreign(out, kind, &results)?;
         }
@@ -297,10 +297,15 @@ pub(crate) fn forget_test(directory: &RunDirectory) -> Result<()> {
 
 /// Makes `OUT.partial`.
 fn making(partial: &Path, out: &Path) -> Result<FolderLock> {
-    FolderLock::new(partial).map_err(|error| match error {
+    lock(partial, &format!("what replaces the results in {} is made there", out.printable()))
+}
+
+/// Takes a folder, which is created where it is not there. Where the system forbids that, the error says what for.
+fn lock(folder: &Path, purpose: &str) -> Result<FolderLock> {
+    FolderLock::new(folder).map_err(|error| match error {
         Error::Io { source, .. } if is_forbidden(&source) => {
-            let problem = format!("cannot be made ({source}), and what replaces the results in {} is", out.printable());
-            Error::file(partial, problem, "allow to write there, or name another folder for `out`")
+            let problem = format!("cannot be written to ({source}), and {purpose}");
+            Error::file(folder, problem, "allow to write there, or name another folder for `out`")
         }
         other => other,
     })

@@ -27,6 +27,25 @@ fn a_limit_of_the_process_is_kept() {
     ran.expect_error(&["vast.png", "to decode"]);
 }
 
+/// Files that are read whole, grown by zeros without end.
+#[test]
+fn files_that_do_not_fit_are_told_by_name() {
+    for (name, words) in
+        [("config.json", "train --resume run"), ("unfinished.json", "evaluate run"), ("model.safetensors", "info run")]
+    {
+        let scratch = Scratch::new().with_run().with_folders();
+        fs::File::options()
+            .append(true)
+            .create(true)
+            .open(scratch.path("run").join(name))
+            .unwrap()
+            .set_len(8 << 30)
+            .unwrap();
+        let ran = within(&scratch, 1_500_000, words);
+        ran.expect_error(&[&format!("run/{name}"), "8.0 GiB of memory"]);
+    }
+}
+
 #[test]
 fn threads_that_the_environment_asks_for_have_a_bound() {
     let scratch = Scratch::new();

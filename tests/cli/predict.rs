@@ -288,7 +288,7 @@ fn a_folder_in_which_nothing_may_be_made_is_told() {
     }
     let ran = Ran(command.output().unwrap());
     allow("locked", 0o755);
-    ran.expect_error(&["out.partial: cannot be made", "name another folder for --out"]);
+    ran.expect_error(&["out.partial: cannot be written to", "name another folder for --out"]);
     assert_eq!(scratch.files("locked"), ["out/scores.csv"]);
 }
 

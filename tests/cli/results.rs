@@ -192,6 +192,17 @@ fn hostile_names_inject_nothing() {
 }
 
 /// A folder holds results of one subcommand: every other one leaves it as it is.
+/// Where nobody may write, the superuser neither.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_place_that_cannot_be_written_to_is_named_with_what_to_do() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("a.png", &png(28, 28));
+    for words in ["predict run a.png --out /sys/fcdd", "evaluate run --out /sys/fcdd", "compare run --out /sys/fcdd"] {
+        scratch.run(&format!("{words} --device cpu")).expect_error(&["/sys/fcdd: cannot be written to", "--out"]);
+    }
+}
+
 #[test]
 fn results_of_subcommands_do_not_mix() {
     let scratch = Scratch::new().with_run();

@@ -68,6 +68,13 @@ fn a_sweep_is_runs_and_a_summary() {
     for plot in ["roc.svg", "normal_trouser/roc.svg"] {
         assert!(fs::read_to_string(scratch.path("sweep").join(plot)).unwrap().contains("area"), "{plot}");
     }
+    // No plot is of fewer runs than the figures.
+    let lost = scratch.path(&format!("sweep/{}/roc.csv", RUNS[1]));
+    let (table, plot) = (fs::read(&lost).unwrap(), fs::read(scratch.path("sweep/roc.svg")).unwrap());
+    fs::remove_file(&lost).unwrap();
+    sweep(&scratch, "--out sweep").expect_error(&[RUNS[1], "roc.csv: is missing", "evaluate the run again"]);
+    assert!(fs::read(scratch.path("sweep/roc.svg")).unwrap() == plot);
+    fs::write(&lost, table).unwrap();
     // A run of a sweep is the run that `train` makes.
     train(&scratch, "--class t-shirt --seed 1 --out single").expect_success();
     assert!(model(&scratch, "single") == model(&scratch, "sweep/normal_t-shirt/it_1"));

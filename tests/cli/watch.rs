@@ -162,6 +162,35 @@ fn images_are_scored_as_they_come() {
     assert!(scores("whole").is_subset(&scores("out")) && scores("whole").len() == 5 && scores("out").len() == 6);
 }
 
+/// The system does not tell of them; where they lead back, each folder is read once, and the watch is stopped as fast as any.
+#[test]
+fn what_comes_to_folders_behind_links_is_scored() {
+    let scratch = Scratch::new();
+    scratch.write("camera/0.png", &png(30, 30));
+    fs::create_dir(scratch.path("in")).unwrap();
+    let link = |to: &str, from: &str| std::os::unix::fs::symlink(scratch.path(to), scratch.path(from)).unwrap();
+    link("camera", "in/camera");
+    for level in 0..30 {
+        fs::create_dir(scratch.path(&format!("in/{level}"))).unwrap();
+        (0..2).for_each(|i| link(&format!("in/{}", (level + 1) % 30), &format!("in/{level}/{i}")));
+    }
+    let mut watch = Watch::start(&scratch, "--settle-ms 0");
+    watch.wait_for_rows(1);
+    watch.wait_for_words("60 links lead to folders that are read by another name");
+    watch.wait_for_words("in/camera is a link: the system does not tell");
+    move_in(&scratch, "camera/1.png", &png(30, 30));
+    let begun = Instant::now();
+    watch.wait_for_rows(2);
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "the whole folder is looked at in less than the minute without links"
+    );
+    move_in(&scratch, "in/7/2.png", &png(30, 30));
+    watch.wait_for_rows(3);
+    watch.stop();
+    assert_eq!(images(&scratch), ["7/2", "camera/0", "camera/1"].map(|name| format!("in/{name}.png")));
+}
+
 /// However long files have to rest otherwise.
 #[test]
 fn a_file_that_is_renamed_is_whole() {

@@ -63,6 +63,18 @@ pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
     notes
 }
 
+/// Links to folders that are read by another name.
+pub(super) fn passed_over(links: &[PathBuf]) -> Option<String> {
+    let first = links.first()?.printable();
+    let n = links.len();
+    let links = if n == 1 {
+        "1 link leads to a folder that is".to_string()
+    } else {
+        format!("{n} links lead to folders that are")
+    };
+    Some(format!("{links} read by another name, and read once: the first is {first}"))
+}
+
 /// Masks in which nothing is marked.
 pub(super) fn unmarked<'a>(listed: impl Iterator<Item = &'a Listed>, masks: &[Option<Mask>]) -> Option<String> {
     let with_masks = listed.zip(masks).filter_map(|(image, mask)| match (&image.mask, mask) {
@@ -195,6 +207,7 @@ pub fn shrunk(originals: &[Original], side: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::images_that_open;
     use super::super::tests::save;
     use super::*;
 
@@ -242,6 +255,8 @@ mod tests {
         std::os::unix::fs::symlink(root.join("in"), root.join("monday/back")).unwrap();
         let found = images(&root.join("in"), true).unwrap();
         assert_eq!(found, ["0.png", "monday/1.png"].map(|name| root.join("in").join(name)));
+        let found = images_that_open(&root.join("in"), &|| false).unwrap();
+        assert_eq!((found.links, found.passed_over.len()), (vec![root.join("in/monday")], 1));
         // A folder by its own name first, whatever links to it are called.
         std::os::unix::fs::symlink(root.join("monday"), root.join("a")).unwrap();
         let found = images(root, true).unwrap();
@@ -263,6 +278,15 @@ mod tests {
             }
         }
         let found = images(&root.join("29"), true).unwrap();
+        let told = images_that_open(&root.join("29"), &|| false).unwrap().notes();
+        assert!(
+            told.len() == 1 && told[0].starts_with("29 links lead to folders that are read by another name"),
+            "{told:?}"
+        );
+        // A search that is over looks no further.
+        let looks = std::cell::Cell::new(0);
+        let is_over = || looks.replace(looks.get() + 1) >= 3;
+        assert!(images_that_open(&root.join("29"), &is_over).unwrap().images.is_empty());
         assert_eq!(found, [(0..29).fold(root.join("29"), |path, _| path.join("a")).join("1.png")]);
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::what::{PredictOptions, What};
-use crate::data::folder::{self, left_alone};
+use crate::data::folder::images_that_open;
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 use crate::run::context::Context;
@@ -78,9 +78,9 @@ pub(super) fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<ImageJob>
     for path in paths {
         let mut found = vec![path.clone()];
         if path.is_dir() {
-            let in_folder = folder::images_that_open(path)?;
+            let in_folder = images_that_open(path, &|| false)?;
+            in_folder.notes().iter().for_each(|note| context.note(note));
             found = in_folder.images;
-            left_alone(&found).iter().for_each(|note| context.note(note));
             // Told and counted as an image that cannot be read.
             found.extend(in_folder.closed.into_iter().map(|(folder, _)| folder));
         }

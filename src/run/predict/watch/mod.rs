@@ -30,7 +30,7 @@ use super::jobs::{ImageJob, Names};
 use super::request::{of_model, wanted};
 use super::what::PredictOptions;
 use super::{ImageReport, Places};
-use crate::data::folder::{images_that_open, is_image_within, left_alone};
+use crate::data::folder::{Found, images_that_open, is_image_within};
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 use crate::run::context::Context;
@@ -103,7 +103,7 @@ pub(crate) fn watch(
         arrivals.done(&image.image, image.file);
     };
     let record = Record::begin(out, &request(model, rule, options, folder)?, options, &mut known)?;
-    left_alone(&images_that_open(folder)?.images).iter().for_each(|note| context.note(note));
+    found_in(context, folder)?.notes().iter().for_each(|note| context.note(note));
     let counts = WatchCounts::default();
     let mut work = Work { context, watched, out, options, detector, arrivals, names, record, counts, found };
     let mut outlook = Outlook::new(watched.poll);
@@ -168,6 +168,8 @@ struct Outlook {
     soon: Instant,
     /// When it is looked at in any case.
     next: Instant,
+    /// Whether links lead out of the folder to others, of which the system does not tell.
+    has_links: bool,
     /// What was told last of a folder that cannot be looked at.
     trouble: String,
 }
@@ -182,8 +184,19 @@ impl Outlook {
             is_asked: false,
             soon: now,
             next: now,
+            has_links: false,
             trouble: String::new(),
         }
+    }
+
+    fn notice_links(&mut self, context: &Context, found: &Found) {
+        let first = found.links.first();
+        if let (Some(first), false, None) = (first, self.has_links, self.poll) {
+            let seconds = UNTOLD.as_secs();
+            let first = first.printable();
+            context.note(format!("{first} is a link: the system does not tell what comes to where it leads, so all is looked at every {seconds} seconds"));
+        }
+        self.has_links = first.is_some();
     }
 
     fn next(&self) -> Instant {
@@ -213,8 +226,9 @@ impl Outlook {
         }
         self.identity = identity;
         // After the system has begun to tell: what comes from now on is told.
-        let (is_read, trouble) = match images_that_open(folder) {
+        let (is_read, trouble) = match found_in(context, folder) {
             Ok(found) => {
+                self.notice_links(context, &found);
                 let places = found.images.iter().filter_map(|path| path.strip_prefix(folder).ok());
                 work.arrivals.found(places, Instant::now());
                 (true, found.closed.first().map(|(_, error)| error.to_string()).unwrap_or_default())
@@ -234,12 +248,18 @@ impl Outlook {
             // Once more, for what came before the system began to tell of a new folder.
             _ if self.is_asked => LOOK,
             Some(poll) => poll,
+            None if self.has_links => UNTOLD,
             None => SWEEP,
         };
         self.soon = Instant::now() + pause;
         self.next = self.soon + if is_read { rest } else { Duration::ZERO };
         (self.trouble, self.is_asked) = (trouble, false);
     }
+}
+
+/// The images of a folder, or some of them where a stop is requested.
+fn found_in(context: &Context, folder: &Path) -> Result<Found> {
+    images_that_open(folder, &|| context.stop.is_requested())
 }
 
 /// What tells a folder from another in its place; None where there is none.
