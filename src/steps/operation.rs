@@ -151,8 +151,8 @@ pub trait Operation {
         0
     }
 
-    /// How the values of the output of this name are summed. `largest` holds the largest magnitude of each input, `exact` the inputs.
-    fn sums(&self, output: &str, largest: &[f64], exact: &HostBuffers<f64>) -> Sums;
+    /// How the values of the output of this name are summed. `largest` holds the largest magnitude of each input, `reference` the inputs.
+    fn sums(&self, output: &str, largest: &[f64], reference: &HostBuffers<f64>) -> Sums;
 
     /// Moves inputs where rounding could flip a decision of the step away from there, before two forms of it are compared.
     fn settle(&self, _: &mut HostBuffers<f64>, _: &Hyper) {}

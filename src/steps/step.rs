@@ -198,8 +198,8 @@ impl Step {
     }
 
     /// See [`Operation::sums`].
-    pub fn sums(&self, output: &str, largest: &[f64], exact: &HostBuffers<f64>) -> Sums {
-        of_any_kind!(self, step => step.sums(output, largest, exact))
+    pub fn sums(&self, output: &str, largest: &[f64], reference: &HostBuffers<f64>) -> Sums {
+        of_any_kind!(self, step => step.sums(output, largest, reference))
     }
 
     /// See [`Operation::candidates`]; a step that may not run on a GPU ([`Step::cuda_check`]) has none.

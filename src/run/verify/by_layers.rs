@@ -102,8 +102,8 @@ pub fn differences(arch: &Arch, trial: &Trial) -> Result<Vec<Difference>> {
     let plain = PlainNet::<f64>::new(arch, &weights, n, arch.side)?;
     let evaluation = [plain_evaluated(arch, &plain, &batch, sigma)?, plain_evaluated(arch, &plain, &changed, sigma)?];
     let learned = |batch| plain_trained(arch, &plain, batch, trial, truth.as_deref());
-    let ((exact, tied), (moved, _)) = (learned(&batch)?, learned(&changed)?);
-    let learning = [exact, moved];
+    let ((reference, tied), (moved, _)) = (learned(&batch)?, learned(&changed)?);
+    let learning = [reference, moved];
     // The loss of an anomalous image has a pole where its score is 0: near it losses and gradients are those of rounding.
     let by_pole = learning[0].iter().any(|(name, values)| name == "losses" && values.iter().any(|&loss| loss > POLE));
     // Where the highest values of a map are equal but for rounding, it decides which of them have a gradient.
@@ -183,17 +183,17 @@ fn compare(
     found: &mut Vec<Difference>,
     name: impl Fn(&str) -> String,
     ours: &NamedValues,
-    [exact, moved]: &[NamedValues; 2],
+    [reference, moved]: &[NamedValues; 2],
     tells: impl Fn(&str) -> bool,
 ) {
     // Of a gradient that is zero but for rounding, such as that of a bias before a norm, the largest one of all tells the size.
-    let gradients = exact.iter().filter(|(name, _)| name.starts_with(GRADIENT));
+    let gradients = reference.iter().filter(|(name, _)| name.starts_with(GRADIENT));
     let floor = 1e-3 * gradients.map(|(_, values)| largest(values)).fold(0.0, f64::max);
-    for (of, exact) in exact.iter().filter(|(name, _)| tells(name)) {
+    for (of, reference) in reference.iter().filter(|(name, _)| tells(name)) {
         let [ours, moved] = [ours, moved].map(|values| named(values, of));
-        let size = largest(exact).max(if of.starts_with(GRADIENT) { floor } else { 0.0 }).max(SMALL);
-        let [error, sensitivity] = [ours, moved].map(|values| ratio(Distance::new(values, exact).max_abs, size));
-        let error = if ours.len() == exact.len() { error } else { f64::INFINITY };
+        let size = largest(reference).max(if of.starts_with(GRADIENT) { floor } else { 0.0 }).max(SMALL);
+        let [error, sensitivity] = [ours, moved].map(|values| ratio(Distance::new(values, reference).max_abs, size));
+        let error = if ours.len() == reference.len() { error } else { f64::INFINITY };
         found.push(Difference { name: name(of), error, bound: SUMMING + sensitivity });
     }
 }

@@ -73,8 +73,8 @@ impl Walk<'_> {
         if plan.steps().all(|step| self.seen.contains(&step.signature())) {
             return Ok(());
         }
-        let mut exact = plan.host_memory::<f64>();
-        prepare(plan, &mut exact);
+        let mut reference = plan.host_memory::<f64>();
+        prepare(plan, &mut reference);
         let mut tested = TestedDevice::for_plan(report.device(), plan)?;
         for (number, step) in plan.steps().enumerate() {
             let new = self.seen.insert(step.signature());
@@ -85,15 +85,15 @@ impl Walk<'_> {
                 // At full size it would take long: what follows gets made-up values.
                 let (reads, writes) = (step.reads().reals, step.writes().reals);
                 for &(_, view) in writes.iter().filter(|written| !reads.iter().any(|(_, read)| *read == written.1)) {
-                    exact.get_mut(view).copy_from_slice(&noise(number as u32, view.len));
+                    reference.get_mut(view).copy_from_slice(&noise(number as u32, view.len));
                 }
-                step.complete(&mut exact, &HYPER);
-                writes.iter().for_each(|&(_, view)| stepwise::round(&mut exact, view));
+                step.complete(&mut reference, &HYPER);
+                writes.iter().for_each(|&(_, view)| stepwise::round(&mut reference, view));
             } else if new {
                 let name = format!("{} {}", self.name, step.describe());
-                stepwise::step(&name, step, &mut exact, &mut tested, report)?;
+                stepwise::step(&name, step, &mut reference, &mut tested, report)?;
             } else {
-                step.cpu(&mut exact, &HYPER);
+                step.cpu(&mut reference, &HYPER);
             }
         }
         Ok(())
@@ -102,27 +102,27 @@ impl Walk<'_> {
 
 /// Fills what no step writes: parameters and constants with noise or what they are, every other image anomalous, with its upper half
 /// marked.
-fn prepare(plan: &Plan, exact: &mut HostBuffers<f64>) {
+fn prepare(plan: &Plan, reference: &mut HostBuffers<f64>) {
     let ports = plan.ports;
-    exact.get_mut(ports.params).copy_from_slice(&noise(0, ports.params.len));
-    exact.get_mut(ports.input).copy_from_slice(&noise(1, ports.input.len));
-    exact.get_mut(ports.output).copy_from_slice(&noise(2, ports.output.len));
+    reference.get_mut(ports.params).copy_from_slice(&noise(0, ports.params.len));
+    reference.get_mut(ports.input).copy_from_slice(&noise(1, ports.input.len));
+    reference.get_mut(ports.output).copy_from_slice(&noise(2, ports.output.len));
     for (view, values) in &plan.constants {
-        exact.get_mut(*view).copy_from_slice(&convert::of::<f64>(&convert::of::<f32>(values)));
+        reference.get_mut(*view).copy_from_slice(&convert::of::<f64>(&convert::of::<f32>(values)));
     }
     let Some(training) = ports.training else { return };
-    exact.get_mut(training.labels).iter_mut().enumerate().for_each(|(i, label)| *label = (i % 2) as f64);
+    reference.get_mut(training.labels).iter_mut().enumerate().for_each(|(i, label)| *label = (i % 2) as f64);
     if let Some(maps) = training.maps {
         let pixels = maps.len / plan.batch;
-        exact.get_mut(maps)[pixels..pixels + pixels / 2].fill(1.0);
+        reference.get_mut(maps)[pixels..pixels + pixels / 2].fill(1.0);
     }
 }
 
 /// A sample of a step on the verified device against its plain formula.
 fn by_formula(net: &str, step: &Step, sample: &Step, lengths: &[usize], report: &mut CheckReport) -> Result<()> {
-    let mut exact = HostBuffers::<f64>::new(lengths, &[], sample.workspace());
+    let mut reference = HostBuffers::<f64>::new(lengths, &[], sample.workspace());
     for (i, &(name, view)) in sample.reads().reals.iter().enumerate() {
-        let values = exact.get_mut(view);
+        let values = reference.get_mut(view);
         values.copy_from_slice(&noise(i as u32, view.len));
         if name.ends_with("var") {
             values.iter_mut().for_each(|var| *var = f64::from((0.5 + var.abs()) as f32));
@@ -130,5 +130,5 @@ fn by_formula(net: &str, step: &Step, sample: &Step, lengths: &[usize], report: 
     }
     let mut tested = TestedDevice::for_step(report.device(), sample, lengths)?;
     let name = format!("{net} {} {}, sampled as {}", step.kind(), step.shape(), sample.shape());
-    stepwise::step_by_formula(&name, sample, &mut exact, &mut tested, report)
+    stepwise::step_by_formula(&name, sample, &mut reference, &mut tested, report)
 }

@@ -113,11 +113,11 @@ fn lowering(report: &mut CheckReport) -> Result<()> {
 fn dropout(report: &mut CheckReport) -> Result<()> {
     let (n, length) = (3, 1001);
     let values = View::of(0, n * length);
-    let mut exact = HostBuffers::<f64>::new(&[values.len], &[], 0);
-    exact.get_mut(values).copy_from_slice(&noise(0, values.len));
+    let mut reference = HostBuffers::<f64>::new(&[values.len], &[], 0);
+    reference.get_mut(values).copy_from_slice(&noise(0, values.len));
     let step = Step::Dropout(Dropout { seed: 1, number: 0, x: values, y: values, n });
     let mut tested = TestedDevice::for_step(report.device(), &step, &[values.len])?;
-    stepwise::step("dropout", &step, &mut exact, &mut tested, report)
+    stepwise::step("dropout", &step, &mut reference, &mut tested, report)
 }
 
 /// ⟨upsample(a), b⟩ = ⟨a, adjoint(b)⟩ for every net.
@@ -199,10 +199,10 @@ fn gradients(arch: &Arch, batch: &CheckBatch, maps: bool, report: &mut CheckRepo
             loss(&mut network, batch)
         };
         let numeric = (at(H)? - at(-H)?) / (2.0 * H);
-        let exact = grads[range.clone()].iter().zip(&direction).map(|(g, d)| g * d).sum::<f64>() / length;
+        let analytic = grads[range.clone()].iter().zip(&direction).map(|(g, d)| g * d).sum::<f64>() / length;
         let name = format!("{} gradient of {}{}", arch.name, param.name, if maps { " of the map loss" } else { "" });
         let detail = "finite differences, relative to the largest gradient";
-        report.add(Check::measured(name, (numeric - exact).abs() / largest, 1e-7, detail));
+        report.add(Check::measured(name, (numeric - analytic).abs() / largest, 1e-7, detail));
     }
     Ok(())
 }

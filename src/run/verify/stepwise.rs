@@ -180,74 +180,74 @@ pub fn networks(
         exact: matches!(report.device(), Device::Cuda(_)),
         training: Some(training),
     };
-    let mut exact = Network::<f64>::new(arch, options, weights)?;
-    batch.fill(&mut exact)?;
-    let plan = exact.plan(batch.n)?.clone();
+    let mut reference = Network::<f64>::new(arch, options, weights)?;
+    batch.fill(&mut reference)?;
+    let plan = reference.plan(batch.n)?.clone();
     let mut tested = TestedDevice::for_plan(report.device(), &plan)?;
-    steps(name, &plan, exact.memory(), &mut tested, report)
+    steps(name, &plan, reference.memory(), &mut tested, report)
 }
 
-/// Compares every step of a plan. `exact` holds the plan's inputs as f32 numbers.
+/// Compares every step of a plan. `reference` holds the plan's inputs as f32 numbers.
 pub fn steps(
     name: &str,
     plan: &Plan,
-    exact: &mut HostBuffers<f64>,
+    reference: &mut HostBuffers<f64>,
     tested: &mut TestedDevice,
     report: &mut CheckReport,
 ) -> Result<()> {
     // The Gaussian of the upsampling is no f32 number.
     for (view, _) in &plan.constants {
-        round(exact, *view);
+        round(reference, *view);
     }
     for (number, next) in plan.steps().enumerate() {
-        step(&format!("{name} step {number} {}", next.kind()), next, exact, tested, report)?;
+        step(&format!("{name} step {number} {}", next.kind()), next, reference, tested, report)?;
     }
     Ok(())
 }
 
-/// Compares one step, from the inputs that `exact` holds as f32 numbers; leaves its exact outputs there, rounded to f32.
+/// Compares one step, from the inputs that `reference` holds as f32 numbers; leaves the reference outputs there, rounded to f32.
 pub fn step(
     name: &str,
     step: &Step,
-    exact: &mut HostBuffers<f64>,
+    reference: &mut HostBuffers<f64>,
     tested: &mut TestedDevice,
     report: &mut CheckReport,
 ) -> Result<()> {
-    compare(name, step, |exact| step.cpu_unrounded(exact, &HYPER), exact, tested, report)
+    compare(name, step, |reference| step.cpu_unrounded(reference, &HYPER), reference, tested, report)
 }
 
 /// Compares one step with its plain formula.
 pub(super) fn step_by_formula(
     name: &str,
     step: &Step,
-    exact: &mut HostBuffers<f64>,
+    reference: &mut HostBuffers<f64>,
     tested: &mut TestedDevice,
     report: &mut CheckReport,
 ) -> Result<()> {
-    compare(name, step, |exact| step.formula(exact, &HYPER), exact, tested, report)
+    compare(name, step, |reference| step.formula(reference, &HYPER), reference, tested, report)
 }
 
 fn compare(
     name: &str,
     step: &Step,
     compute: impl FnOnce(&mut HostBuffers<f64>),
-    exact: &mut HostBuffers<f64>,
+    reference: &mut HostBuffers<f64>,
     tested: &mut TestedDevice,
     report: &mut CheckReport,
 ) -> Result<()> {
-    step.settle(exact, &HYPER);
+    step.settle(reference, &HYPER);
     let (reads, writes) = (step.reads(), step.writes());
-    let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(exact.get(view))).collect();
-    let sums: Vec<Sums> = writes.reals.iter().map(|&(output, _)| step.sums(output, &inputs, exact)).collect();
-    tested.run(step, exact, &HYPER)?;
-    compute(exact);
+    let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(reference.get(view))).collect();
+    let sums: Vec<Sums> = writes.reals.iter().map(|&(output, _)| step.sums(output, &inputs, reference)).collect();
+    tested.run(step, reference, &HYPER)?;
+    compute(reference);
     let mut checks = Vec::new();
     for (&(output, view), sums) in writes.reals.iter().zip(sums) {
-        checks.push(compared(&format!("{name} {output}"), step, tested, view, exact, sums)?);
-        round(exact, view);
+        checks.push(compared(&format!("{name} {output}"), step, tested, view, reference, sums)?);
+        round(reference, view);
     }
     if let Some(view) = writes.argmax {
-        let different = tested.read_bytes(view)?.iter().zip(exact.bytes(view)).filter(|(a, b)| a != b).count();
+        let different = tested.read_bytes(view)?.iter().zip(reference.bytes(view)).filter(|(a, b)| a != b).count();
         let bound = 2.0 + DIFFERENT_WINNERS * view.len as f64;
         let detail = format!("different winners among {}", view.len);
         checks.push(Check::measured(format!("{name} argmax"), different as f64, bound, detail));
@@ -259,25 +259,29 @@ fn compare(
     Ok(())
 }
 
-/// An output of a step against its exact values.
+/// An output of a step against the reference.
 fn compared(
     name: &str,
     step: &Step,
     tested: &TestedDevice,
     view: View,
-    exact: &HostBuffers<f64>,
+    reference: &HostBuffers<f64>,
     sums: Sums,
 ) -> Result<Check> {
     let Sums { terms, scale } = sums;
     let mut ours: Vec<f64> = convert::of(&tested.read(view)?);
     if view.dtype == DType::Bf16 {
-        // A value that rounding to nearest accounts for is the exact one.
-        ours.iter_mut().zip(exact.get(view)).for_each(|(ours, &exact)| {
-            let rounding = BF16_ROUNDOFF * power_of_two_below(exact.abs().max(ours.abs()));
-            *ours = if (*ours - exact).abs() <= rounding { exact } else { *ours + rounding.copysign(exact - *ours) };
+        // A value that rounding to nearest accounts for is that of the reference.
+        ours.iter_mut().zip(reference.get(view)).for_each(|(ours, &reference)| {
+            let rounding = BF16_ROUNDOFF * power_of_two_below(reference.abs().max(ours.abs()));
+            *ours = if (*ours - reference).abs() <= rounding {
+                reference
+            } else {
+                *ours + rounding.copysign(reference - *ours)
+            };
         });
     }
-    let distance = Distance::new(&ours, exact.get(view));
+    let distance = Distance::new(&ours, reference.get(view));
     let error = ratio(distance.max_abs, worse(scale, distance.largest));
     let on_tensor_cores = matches!(tested, TestedDevice::Cuda(_)) && step.on_tensor_cores();
     let cut_off = if on_tensor_cores { cut_off(terms) } else { 0.0 };

@@ -242,9 +242,9 @@ impl Operation for Fprop {
             .measured("values of statistics", stats.map_or(g.y_len(), |s| s.x.len), g.y_len())
     }
 
-    fn sums(&self, output: &str, largest: &[f64], exact: &HostBuffers<f64>) -> Sums {
+    fn sums(&self, output: &str, largest: &[f64], reference: &HostBuffers<f64>) -> Sums {
         // Outputs of few elements may cancel: they are as exact as the terms are large.
-        let scale = largest[0] * largest[1] * self.epilogue.norm.map_or(1.0, |norm| norm.largest_scale(exact));
+        let scale = largest[0] * largest[1] * self.epilogue.norm.map_or(1.0, |norm| norm.largest_scale(reference));
         let (terms, growth) = self.algorithm.sums(&self.geometry);
         let terms = terms + if self.epilogue.is_none() { 0 } else { Epilogue::OPERATIONS };
         // A square is off by twice its number times what that is off by.

@@ -28,10 +28,10 @@ pub struct Norm {
 
 impl Norm {
     /// The largest γ/√(var + ε) of any channel.
-    pub(super) fn largest_scale(&self, exact: &HostBuffers<f64>) -> f64 {
-        let gamma = self.affine.map(|affine| exact.get(affine.gamma));
+    pub(super) fn largest_scale(&self, reference: &HostBuffers<f64>) -> f64 {
+        let gamma = self.affine.map(|affine| reference.get(affine.gamma));
         let scale = |(c, var): (usize, &f64)| gamma.map_or(1.0, |gamma| gamma[c]) / (var + self.eps).sqrt();
-        exact.get(self.var).iter().enumerate().map(scale).fold(0.0, |largest, scale| largest.max(scale.abs()))
+        reference.get(self.var).iter().enumerate().map(scale).fold(0.0, |largest, scale| largest.max(scale.abs()))
     }
 }
 

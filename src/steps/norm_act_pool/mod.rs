@@ -186,9 +186,10 @@ impl Operation for NormActPoolBackward {
         )
     }
 
-    fn sums(&self, output: &str, _: &[f64], exact: &HostBuffers<f64>) -> Sums {
+    fn sums(&self, output: &str, _: &[f64], reference: &HostBuffers<f64>) -> Sums {
         let terms = self.pool.n * self.pool.h * self.pool.w;
-        let scale = if output == "dx" { self.largest_term(exact) } else { usual_sum(exact.get(self.dy), self.pool.c) };
+        let scale =
+            if output == "dx" { self.largest_term(reference) } else { usual_sum(reference.get(self.dy), self.pool.c) };
         Sums { terms, scale }
     }
 
@@ -225,11 +226,11 @@ impl NormActPoolBackward {
 
     /// The largest γ/√(var + ε)·dy of any channel. The norm's gradient takes from this term its mean and its part along the normed
     /// input: of a channel of two values nothing is left but rounding.
-    fn largest_term(&self, exact: &HostBuffers<f64>) -> f64 {
+    fn largest_term(&self, reference: &HostBuffers<f64>) -> f64 {
         let (Some(norm), true) = (self.norm, self.batch_statistics) else { return 0.0 };
-        let var = exact.get(norm.var);
-        let gamma = norm.affine.map(|affine| exact.get(affine.gamma));
-        exact.get(self.dy).iter().enumerate().fold(0.0, |largest, (i, dy)| {
+        let var = reference.get(norm.var);
+        let gamma = norm.affine.map(|affine| reference.get(affine.gamma));
+        reference.get(self.dy).iter().enumerate().fold(0.0, |largest, (i, dy)| {
             let c = i % self.pool.c;
             let scale = gamma.map_or(1.0, |gamma| gamma[c]) / (var[c] + norm.eps).sqrt();
             largest.max((scale * dy).abs())
