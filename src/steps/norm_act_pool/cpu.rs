@@ -64,6 +64,9 @@ const WIDEST: usize = 16;
 /// the processor does not fetch them ahead, and waits for memory.
 const REGISTERS: usize = 8;
 
+/// As many of a net of half the width.
+const HALF: usize = REGISTERS / 2;
+
 /// One image forward.
 struct Forward<'a, T, const WINNERS: bool> {
     g: &'a PoolGeometry,
@@ -98,56 +101,65 @@ impl<T: Real, const WINNERS: bool> Forward<'_, T, WINNERS> {
     /// A row of outputs.
     #[inline(always)]
     fn row<S: Simd>(&mut self, simd: S, row: usize, y: &mut [T]) {
-        let (g, &Channels { scale, shift, slope }, x) = (self.g, self.channels, self.x);
-        let (c, width) = (g.c, size_of::<T::Vector<S>>() / size_of::<T>());
-        let by = |value: T| T::splat(simd, value);
-        let (zero, slope) = (by(T::zero()), by(slope));
-        for (column, y) in y.chunks_exact_mut(c).enumerate() {
-            let at = [row, column];
-            let [rows, columns] = g.taps(row, column);
+        let width = size_of::<T::Vector<S>>() / size_of::<T>();
+        for (column, y) in y.chunks_exact_mut(self.g.c).enumerate() {
             let mut first = 0;
             for y in y.chunks_mut(REGISTERS * width) {
-                let of = first..first + y.len();
-                let (scale, shift) = (&scale[of.clone()], &shift[of]);
-                let mut best = [by(T::neg_infinity()); REGISTERS];
-                let mut winner = [by(T::of((rows.start * g.side + columns.start) as f64)); REGISTERS];
-                for r in rows.clone() {
-                    for s in columns.clone() {
-                        let x = &x[g.pixel(at, [r, s]) * c + first..][..y.len()];
-                        let tap = by(T::of((r * g.side + s) as f64));
-                        let mut begin = 0;
-                        for i in 0..REGISTERS {
-                            if begin >= y.len() {
-                                break;
-                            }
-                            let [scale, shift, x] = [
-                                T::load(simd, &scale[begin..]),
-                                T::load(simd, &shift[begin..]),
-                                T::load(simd, &x[begin..]),
-                            ];
-                            let v = T::plus(simd, T::times(simd, scale, x), shift);
-                            let v = T::greater(simd, v, zero, [v, T::times(simd, slope, v)]);
-                            if WINNERS {
-                                winner[i] = T::number(simd, v, [T::greater(simd, v, best[i], [tap, winner[i]]), tap]);
-                            }
-                            best[i] = T::number(simd, v, [T::greater(simd, v, best[i], [v, best[i]]), v]);
-                            begin += width;
-                        }
+                // Of lengths that the compiler knows, all numbers stay in registers.
+                match y.len() {
+                    len if len == REGISTERS * width => {
+                        self.channels::<S, REGISTERS>(simd, [row, column], first, &mut y[..REGISTERS * width]);
                     }
-                }
-                if WINNERS {
-                    let argmax = self.argmax[(row * g.ow() + column) * c + first..][..y.len()].chunks_mut(width);
-                    for (argmax, winner) in argmax.zip(winner) {
-                        let mut taps = [T::zero(); WIDEST];
-                        T::store(simd, &mut taps[..argmax.len()], winner);
-                        argmax.iter_mut().zip(taps).for_each(|(argmax, tap)| *argmax = tap.f64() as u8);
+                    len if len == HALF * width => {
+                        self.channels::<S, HALF>(simd, [row, column], first, &mut y[..HALF * width]);
                     }
+                    _ => self.channels::<S, REGISTERS>(simd, [row, column], first, y),
                 }
                 first += y.len();
-                for (y, best) in y.chunks_mut(width).zip(best) {
-                    T::store(simd, y, best);
+            }
+        }
+    }
+
+    /// Channels of an output from `first` on, at most `N` registers.
+    #[inline(always)]
+    fn channels<S: Simd, const N: usize>(&mut self, simd: S, at: [usize; 2], first: usize, y: &mut [T]) {
+        let (g, x, len) = (self.g, self.x, y.len());
+        let width = size_of::<T::Vector<S>>() / size_of::<T>();
+        let (scale, shift) = (&self.channels.scale[first..][..len], &self.channels.shift[first..][..len]);
+        let (zero, slope) = (T::splat(simd, T::zero()), T::splat(simd, self.channels.slope));
+        let [rows, columns] = g.taps(at[0], at[1]);
+        let mut best = [T::splat(simd, T::neg_infinity()); N];
+        let mut winner = [T::splat(simd, T::of((rows.start * g.side + columns.start) as f64)); N];
+        for r in rows {
+            for s in columns.clone() {
+                let x = &x[g.pixel(at, [r, s]) * g.c + first..][..len];
+                let tap = T::splat(simd, T::of((r * g.side + s) as f64));
+                for i in 0..N {
+                    let begin = i * width;
+                    if begin >= len {
+                        break;
+                    }
+                    let [scale, shift, x] =
+                        [T::load(simd, &scale[begin..]), T::load(simd, &shift[begin..]), T::load(simd, &x[begin..])];
+                    let v = T::plus(simd, T::times(simd, scale, x), shift);
+                    let v = T::greater(simd, v, zero, [v, T::times(simd, slope, v)]);
+                    if WINNERS {
+                        winner[i] = T::number(simd, v, [T::greater(simd, v, best[i], [tap, winner[i]]), tap]);
+                    }
+                    best[i] = T::number(simd, v, [T::greater(simd, v, best[i], [v, best[i]]), v]);
                 }
             }
+        }
+        if WINNERS {
+            let argmax = &mut self.argmax[(at[0] * g.ow() + at[1]) * g.c + first..][..len];
+            for (argmax, winner) in argmax.chunks_mut(width).zip(winner) {
+                let mut taps = [T::zero(); WIDEST];
+                T::store(simd, &mut taps[..argmax.len()], winner);
+                argmax.iter_mut().zip(taps).for_each(|(argmax, tap)| *argmax = tap.f64() as u8);
+            }
+        }
+        for (i, y) in y.chunks_mut(width).enumerate() {
+            T::store(simd, y, best[i]);
         }
     }
 }
