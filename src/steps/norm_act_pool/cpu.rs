@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{NormActPool, NormActPoolBackward};
 use crate::device::HostBuffers;
-use crate::device::simd::{NullaryFnOnce, vectorised};
+use crate::device::simd::{NullaryFnOnce, prefetch, vectorised};
 use crate::real::Real;
 use crate::steps::norm::scale_shift;
 use crate::steps::pool::PoolGeometry;
@@ -63,6 +63,9 @@ const WIDEST: usize = 16;
 /// Registers of a pixel that are read one after the other for each tap. With all taps of a register first, reads jump between the rows of a window:
 /// the processor does not fetch them ahead, and waits for memory.
 const REGISTERS: usize = 8;
+
+/// Outputs ahead.
+const AHEAD: usize = 2;
 
 /// As many of a net of half the width.
 const HALF: usize = REGISTERS / 2;
@@ -132,7 +135,11 @@ impl<T: Real, const WINNERS: bool> Forward<'_, T, WINNERS> {
         let mut winner = [T::splat(simd, T::of((rows.start * g.side + columns.start) as f64)); N];
         for r in rows {
             for s in columns.clone() {
-                let x = &x[g.pixel(at, [r, s]) * g.c + first..][..len];
+                let begin = g.pixel(at, [r, s]) * g.c + first;
+                if let Some(ahead) = x.get(begin + AHEAD * g.stride * g.c..).and_then(|ahead| ahead.get(..len)) {
+                    prefetch(ahead);
+                }
+                let x = &x[begin..][..len];
                 let tap = T::splat(simd, T::of((r * g.side + s) as f64));
                 for i in 0..N {
                     let begin = i * width;

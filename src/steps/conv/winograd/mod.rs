@@ -21,9 +21,9 @@ use std::ops::Range;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use self::transforms::{Inputs, Kernels, Outputs, OutputsOf, rows_of_g};
+use self::transforms::{Columns, Inputs, Kernels, Outputs, OutputsOf, rows_of_g};
+use super::ConvGeometry;
 use super::lanes::{lanes, lanes_within};
-use super::{ConvGeometry, padded};
 use crate::device::product::{Runs, multiply, pack, packed_len};
 use crate::device::simd::vectorised;
 use crate::real::Real;
@@ -218,11 +218,11 @@ impl Winograd {
         }
     }
 
-    /// The padded input rows of a row of tiles.
+    /// What the columns of a row of tiles become, counted over the images.
     fn load<T: Real>(&self, row: usize, x: &[T], band: &mut [T]) {
         let (tile_rows, image) = (self.tiles()[0], self.g.h * self.g.w * self.g.c);
         let x = &x[row / tile_rows * image..][..image];
-        padded::load(&self.g, x, row % tile_rows * self.outputs, self.row_len(), band);
+        Arch::new().dispatch(Columns { of: self, x, top: row % tile_rows * self.outputs, band });
     }
 
     /// The outputs of tiles whose transformed inputs are there.

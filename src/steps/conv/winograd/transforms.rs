@@ -7,6 +7,7 @@ use pulp::{Simd, WithSimd};
 use super::{CHANNELS, P, Q, SIDE, Winograd};
 use crate::device::simd::NullaryFnOnce;
 use crate::real::Real;
+use crate::steps::conv::ConvGeometry;
 
 /// `G·g·Gᵀ` of the kernels of one outer channel, [side, side, channels], in double precision: once for many images.
 pub(super) struct Kernels<'a, T, const R: usize> {
@@ -65,7 +66,55 @@ pub(super) fn rows_of_g<const R: usize>() -> [[f64; R]; SIDE] {
     g
 }
 
-/// `Bᵀ·d·B` of tiles of a row, whose padded input rows are `band`, into `inputs` from a place on.
+/// `Bᵀ·d` of a row of tiles, which are one below the other in all its columns: once for tiles that overlap.
+pub(super) struct Columns<'a, T> {
+    pub of: &'a Winograd,
+    /// An image, [h, w, c].
+    pub x: &'a [T],
+    /// The first padded row of the tiles.
+    pub top: usize,
+    /// [SIDE, row_len]
+    pub band: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Columns<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Columns { of, x, top, band } = self;
+        let ConvGeometry { h, w, c, pad, .. } = of.g;
+        let width = size_of::<T::Vector<S>>() / size_of::<T>();
+        let (row, edge) = (of.row_len() / width, pad * c / width);
+        let inner = (w * c / width).min(row - edge);
+        let (x, band) = (T::vectors::<S>(x), T::vectors_mut::<S>(band));
+        let (zero, factors) = (T::splat(simd, T::zero()), factors::<T, S>(simd));
+        let mut rows: [Option<&[T::Vector<S>]>; SIDE] = [None; SIDE];
+        for (i, line) in rows.iter_mut().enumerate() {
+            if let Some(i) = (top + i).checked_sub(pad).filter(|&i| i < h) {
+                *line = Some(&x[i * (w * c / width)..][..inner]);
+            }
+        }
+        for line in band.chunks_exact_mut(row) {
+            line[..edge].fill(zero);
+            line[edge + inner..].fill(zero);
+        }
+        for at in 0..inner {
+            let mut column = [zero; SIDE];
+            for i in 0..SIDE {
+                if let Some(line) = rows[i] {
+                    column[i] = line[at];
+                }
+            }
+            let column = of_inputs::<T, S>(simd, column, &factors);
+            for i in 0..SIDE {
+                band[i * row + edge + at] = column[i];
+            }
+        }
+    }
+}
+
+/// `Bᵀ·d·B` of tiles of a row, whose [columns](Columns) are `band`, into `inputs` from a place on.
 pub(super) struct Inputs<'a, T> {
     pub of: &'a Winograd,
     pub band: &'a [T],
@@ -85,33 +134,30 @@ impl<T: Real> WithSimd for Inputs<'_, T> {
         let width = size_of::<T::Vector<S>>() / size_of::<T>();
         let (channels, row, apart) = (of.g.c / width, of.row_len() / width, apart / width);
         let (band, inputs) = (T::vectors::<S>(band), T::vectors_mut::<S>(inputs));
-        let by = |value: f64| T::splat(simd, T::of(value));
-        let factors = [-Q * Q, P, -P * P, Q, P * P * Q * Q, -P * P - Q * Q].map(by);
-        for (tile, at) in tiles.zip(at..) {
-            for channel in 0..channels {
-                let from = tile * of.outputs * channels + channel;
-                let mut half = [[factors[0]; SIDE]; SIDE];
-                for j in 0..SIDE {
-                    let mut column = [factors[0]; SIDE];
-                    for (i, value) in column.iter_mut().enumerate() {
-                        *value = band[from + i * row + j * channels];
-                    }
-                    half[j] = of_inputs::<T, S>(simd, column, &factors);
-                }
-                let to = at * channels + channel;
-                for i in 0..SIDE {
+        let factors = factors::<T, S>(simd);
+        for (i, band) in band.chunks_exact(row).enumerate() {
+            let inputs = &mut inputs[i * SIDE * apart..];
+            for (tile, at) in tiles.clone().zip(at..) {
+                let band = &band[tile * of.outputs * channels..][..SIDE * channels];
+                for channel in 0..channels {
                     let mut line = [factors[0]; SIDE];
-                    for (j, value) in line.iter_mut().enumerate() {
-                        *value = half[j][i];
+                    for j in 0..SIDE {
+                        line[j] = band[j * channels + channel];
                     }
                     let line = of_inputs::<T, S>(simd, line, &factors);
-                    for (j, value) in line.iter().enumerate() {
-                        inputs[(i * SIDE + j) * apart + to] = *value;
+                    for j in 0..SIDE {
+                        inputs[j * apart + at * channels + channel] = line[j];
                     }
                 }
             }
         }
     }
+}
+
+/// What [`of_inputs`] multiplies with.
+#[inline(always)]
+fn factors<T: Real, S: Simd>(simd: S) -> [T::Vector<S>; SIDE] {
+    [-Q * Q, P, -P * P, Q, P * P * Q * Q, -P * P - Q * Q].map(|value| T::splat(simd, T::of(value)))
 }
 
 /// `Bᵀ·d`.

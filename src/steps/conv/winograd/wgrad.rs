@@ -74,7 +74,7 @@ impl Winograd {
 
     /// Inputs and gradients of some tiles, counted over the images.
     fn transform<T: Real>(&self, x: &[T], dy: &[T], tiles: Range<usize>, scratch: &mut [T]) {
-        let ConvGeometry { h, w, c, k, .. } = self.g;
+        let ConvGeometry { c, k, .. } = self.g;
         let [tile_rows, in_row] = self.tiles();
         let [band_len, gradients_len] = self.rows_len();
         let (band, scratch) = scratch.split_at_mut(band_len);
@@ -90,7 +90,7 @@ impl Winograd {
             let at = tile - tiles.start;
             tile += some.len();
             let top = tile_row * self.outputs;
-            padded::load(&self.g, &x[image * h * w * c..][..h * w * c], top, self.row_len(), band);
+            self.load(row, x, band);
             Arch::new().dispatch(Inputs { of: self, band, tiles: some.clone(), at, apart: self.apart(c), inputs });
             let dy_len = of_gradients.x_len() / self.g.n;
             padded::load(&of_gradients, &dy[image * dy_len..][..dy_len], top, gradients_len / self.outputs, rows);
