@@ -49,8 +49,10 @@ pub trait Vectors: Copy + 'static {
     /// The first of a pair where `a > b`, else the second.
     fn greater<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, pair: [Self::Vector<S>; 2])
     -> Self::Vector<S>;
-    /// The first of a pair where `a` is a number, else the second.
-    fn number<S: Simd>(simd: S, a: Self::Vector<S>, pair: [Self::Vector<S>; 2]) -> Self::Vector<S>;
+    /// The first of a pair where `a = b`, else the second: where `a` is no number, it is not equal to itself.
+    fn equal<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, pair: [Self::Vector<S>; 2]) -> Self::Vector<S>;
+    /// A register of the numbers that bytes are, at most as many as it holds, and zeros.
+    fn of_bytes<S: Simd>(simd: S, bytes: &[u8]) -> Self::Vector<S>;
     /// A register of some numbers, at most as many as it holds, and zeros.
     fn load<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
     /// Stores as many numbers of a register as there is room for, at most all.
@@ -60,6 +62,9 @@ pub trait Vectors: Copy + 'static {
     /// The same to be written.
     fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>];
 }
+
+/// Numbers of a register, at most.
+pub const WIDEST: usize = 16;
 
 macro_rules! vectors {
     ($real:ty, $vector:ident, {$($operation:ident: $simd:ident,)+}) => {
@@ -100,8 +105,24 @@ macro_rules! vectors {
             }
 
             #[inline(always)]
-            fn number<S: Simd>(simd: S, a: S::$vector, [yes, no]: [S::$vector; 2]) -> S::$vector {
-                simd.$select(simd.$equal(a, a), yes, no)
+            fn equal<S: Simd>(simd: S, a: S::$vector, b: S::$vector, [yes, no]: [S::$vector; 2]) -> S::$vector {
+                simd.$select(simd.$equal(a, b), yes, no)
+            }
+
+            #[inline(always)]
+            fn of_bytes<S: Simd>(simd: S, bytes: &[u8]) -> S::$vector {
+                let width = size_of::<S::$vector>() / size_of::<$real>();
+                let mut numbers: [$real; WIDEST] = [0.0; WIDEST];
+                if bytes.len() >= width {
+                    for i in 0..width {
+                        numbers[i] = <$real>::from(bytes[i]);
+                    }
+                } else {
+                    for i in 0..bytes.len() {
+                        numbers[i] = <$real>::from(bytes[i]);
+                    }
+                }
+                <$real>::load(simd, &numbers[..width])
             }
 
             #[inline(always)]

@@ -434,7 +434,11 @@ impl<T: Real> Network<T> {
         let steps = phase(&self.plans[index]);
         match &mut self.gpu {
             Some(gpu) => gpu.run(steps, hyper)?,
-            None => steps.iter().for_each(|step| step.cpu(&mut self.memory, hyper.unwrap_or(&Hyper::IDLE))),
+            None => {
+                let (memory, hyper) = (&mut self.memory, hyper.unwrap_or(&Hyper::IDLE));
+                // As one task, whose thread takes part in each step: else threads would be woken for each of them.
+                rayon::scope(|_| steps.iter().for_each(|step| step.cpu(memory, hyper)));
+            }
         }
         Ok(())
     }

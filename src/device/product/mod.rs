@@ -6,10 +6,13 @@
 //! Factors are of the type of the sums, or [`bf16`] where the processor multiplies pairs of them.
 
 pub(crate) mod bf16;
+mod transposed;
 
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::real::Real;
+
+pub(crate) use transposed::multiply_transposed;
 
 /// Numbers of a register.
 #[inline(always)]

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::{NormActPool, NormActPoolBackward};
 use crate::device::HostBuffers;
-use crate::device::simd::{NullaryFnOnce, prefetch, vectorised};
-use crate::real::Real;
+use crate::device::simd::{prefetch, vectorised};
+use crate::real::{Real, WIDEST};
 use crate::steps::norm::scale_shift;
 use crate::steps::pool::PoolGeometry;
 
@@ -38,27 +38,12 @@ pub(super) fn forward<T: Real>(step: &NormActPool, memory: &mut HostBuffers<T>) 
     memory.put_workspace(workspace);
 }
 
-/// Channels that stay in registers together.
-const BLOCK: usize = 8;
-
 /// Per-channel values that a pass reads.
 struct Channels<'a, T> {
     scale: &'a [T],
     shift: &'a [T],
     slope: T,
 }
-
-/// `N` values of a slice from `first` on.
-#[inline(always)]
-fn block<T: Copy, const N: usize>(values: &[T], first: usize) -> [T; N] {
-    // Not by `array::from_fn`, which is a call here.
-    let mut block = [values[first]; N];
-    block.copy_from_slice(&values[first..first + N]);
-    block
-}
-
-/// Numbers of a register, at most.
-const WIDEST: usize = 16;
 
 /// Registers of a pixel that are read one after the other for each tap. With all taps of a register first, reads jump between the rows of a window:
 /// the processor does not fetch them ahead, and waits for memory.
@@ -151,9 +136,9 @@ impl<T: Real, const WINNERS: bool> Forward<'_, T, WINNERS> {
                     let v = T::plus(simd, T::times(simd, scale, x), shift);
                     let v = T::greater(simd, v, zero, [v, T::times(simd, slope, v)]);
                     if WINNERS {
-                        winner[i] = T::number(simd, v, [T::greater(simd, v, best[i], [tap, winner[i]]), tap]);
+                        winner[i] = T::equal(simd, v, v, [T::greater(simd, v, best[i], [tap, winner[i]]), tap]);
                     }
-                    best[i] = T::number(simd, v, [T::greater(simd, v, best[i], [v, best[i]]), v]);
+                    best[i] = T::equal(simd, v, v, [T::greater(simd, v, best[i], [v, best[i]]), v]);
                 }
             }
         }
@@ -188,67 +173,94 @@ struct Backward<'a, T> {
     sums: &'a mut [T],
 }
 
-impl<T: Real> NullaryFnOnce for Backward<'_, T> {
+impl<T: Real> WithSimd for Backward<'_, T> {
     type Output = ();
 
     /// Fills dx and sums.
     #[inline(always)]
-    fn call(mut self) {
-        let (c, w) = (self.g.c, self.g.w);
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (c, w, width) = (self.g.c, self.g.w, size_of::<T::Vector<S>>() / size_of::<T>());
         let (dx, sums) = (std::mem::take(&mut self.dx), std::mem::take(&mut self.sums));
         sums.fill(T::zero());
         for (pixel, dx) in dx.chunks_exact_mut(c).enumerate() {
             let at = [pixel / w, pixel % w];
             let outputs = self.g.outputs(at[0], at[1]);
             let mut first = 0;
-            while first + BLOCK <= c {
-                self.block::<BLOCK>(at, &outputs, first, dx, sums);
-                first += BLOCK;
-            }
-            while first < c {
-                self.block::<1>(at, &outputs, first, dx, sums);
-                first += 1;
+            for dx in dx.chunks_mut(REGISTERS * width) {
+                match dx.len() {
+                    len if len == REGISTERS * width => {
+                        let dx = &mut dx[..REGISTERS * width];
+                        self.channels::<S, REGISTERS>(simd, at, &outputs, first, dx, sums);
+                    }
+                    len if len == HALF * width => {
+                        self.channels::<S, HALF>(simd, at, &outputs, first, &mut dx[..HALF * width], sums);
+                    }
+                    _ => self.channels::<S, REGISTERS>(simd, at, &outputs, first, dx, sums),
+                }
+                first += dx.len();
             }
         }
     }
 }
 
 impl<T: Real> Backward<'_, T> {
-    /// `N` channels of one input pixel: gathers from the windows that it won, in their order.
+    /// Channels of an input pixel from `first` on, at most `N` registers: gathers from the windows that it won, in their order.
     #[inline(always)]
-    fn block<const N: usize>(
+    fn channels<S: Simd, const N: usize>(
         &self,
+        simd: S,
         [i, j]: [usize; 2],
         [rows, columns]: &[Range<usize>; 2],
         first: usize,
         dx: &mut [T],
         sums: &mut [T],
     ) {
-        let (g, &Channels { scale, shift, slope }) = (self.g, self.channels);
-        let mut d = [T::zero(); N];
+        let (g, len, width) = (self.g, dx.len(), size_of::<T::Vector<S>>() / size_of::<T>());
+        let (zero, slope) = (T::splat(simd, T::zero()), T::splat(simd, self.channels.slope));
+        let mut d = [zero; N];
         for p in rows.clone() {
             for q in columns.clone() {
                 let tap = (i + g.pad - p * g.stride) * g.side + j + g.pad - q * g.stride;
+                let tap = T::splat(simd, T::of(tap as f64));
                 let out = (p * g.ow() + q) * g.c + first;
-                let dy = block::<T, N>(self.dy, out);
-                let argmax = self.argmax.map_or([0; N], |argmax| block::<u8, N>(argmax, out));
+                let dy = &self.dy[out..][..len];
+                let argmax = self.argmax.map(|argmax| &argmax[out..][..len]);
                 for k in 0..N {
-                    d[k] += if u32::from(argmax[k]) == tap as u32 { dy[k] } else { T::zero() };
+                    let begin = k * width;
+                    if begin >= len {
+                        break;
+                    }
+                    let dy = T::load(simd, &dy[begin..]);
+                    let won = match argmax {
+                        Some(argmax) => T::equal(simd, T::of_bytes(simd, &argmax[begin..]), tap, [dy, zero]),
+                        None => dy,
+                    };
+                    d[k] = T::plus(simd, d[k], won);
                 }
             }
         }
-        let x = block::<T, N>(self.x, (i * g.w + j) * g.c + first);
-        let (scale, shift) = (block::<T, N>(scale, first), block::<T, N>(shift, first));
-        let mean = block::<T, N>(self.mean, first);
-        for k in 0..N {
-            d[k] = if scale[k] * x[k] + shift[k] > T::zero() { d[k] } else { slope * d[k] };
-        }
+        let x = &self.x[(i * g.w + j) * g.c + first..][..len];
+        let [scale, shift, mean] = [self.channels.scale, self.channels.shift, self.mean];
+        let [scale, shift, mean] = [&scale[first..][..len], &shift[first..][..len], &mean[first..][..len]];
         let (dgamma, dbeta) = sums.split_at_mut(g.c);
-        for (k, (dgamma, dbeta)) in dgamma[first..][..N].iter_mut().zip(&mut dbeta[first..][..N]).enumerate() {
-            *dgamma += d[k] * (x[k] - mean[k]);
-            *dbeta += d[k];
+        let (dgamma, dbeta) = (&mut dgamma[first..][..len], &mut dbeta[first..][..len]);
+        for (k, d) in d.into_iter().enumerate() {
+            let begin = k * width;
+            if begin >= len {
+                break;
+            }
+            let x = T::load(simd, &x[begin..]);
+            let [scale, shift, mean] =
+                [T::load(simd, &scale[begin..]), T::load(simd, &shift[begin..]), T::load(simd, &mean[begin..])];
+            let v = T::plus(simd, T::times(simd, scale, x), shift);
+            let d = T::greater(simd, v, zero, [d, T::times(simd, slope, d)]);
+            let of_gamma = T::times(simd, d, T::minus(simd, x, mean));
+            let sum = T::plus(simd, T::load(simd, &dgamma[begin..]), of_gamma);
+            T::store(simd, &mut dgamma[begin..], sum);
+            let sum = T::plus(simd, T::load(simd, &dbeta[begin..]), d);
+            T::store(simd, &mut dbeta[begin..], sum);
+            T::store(simd, &mut dx[begin..], d);
         }
-        dx[first..first + N].copy_from_slice(&d);
     }
 }
 
@@ -284,7 +296,7 @@ pub(super) fn backward<T: Real>(step: &NormActPoolBackward, memory: &mut HostBuf
         .enumerate()
         .for_each(|(image, (((dx, x), dy), sums))| {
             let argmax = argmax.map(|argmax| &argmax[image * out_row..][..out_row]);
-            vectorised(Backward { g, channels: &channels, mean, x, dy, argmax, dx, sums });
+            Arch::new().dispatch(Backward { g, channels: &channels, mean, x, dy, argmax, dx, sums });
         });
 
     if step.norm.is_some() && !step.batch_statistics {

@@ -7,14 +7,19 @@ use rayon::prelude::*;
 
 use super::transforms::{Inputs, KernelGradients, OutputGradients};
 use super::{PRODUCTS, SIDE, TILES, Winograd};
-use crate::device::matmul::{Matrix, matmul};
+use crate::device::product::multiply_transposed;
 use crate::device::simd::vectorised;
 use crate::real::Real;
 use crate::steps::access::elements;
 use crate::steps::conv::{ConvGeometry, padded};
 
-/// Blocks of tiles that are transformed, whose products are then taken: as many threads can transform.
+/// Blocks of tiles that are transformed, whose products are then taken, at most.
 const BLOCKS: usize = 16;
+
+/// As many for the threads that there are: of more they would not stay in the cache, of fewer the sums would be read and written too often.
+fn blocks() -> usize {
+    (2 * rayon::current_num_threads()).clamp(4, BLOCKS)
+}
 
 impl Winograd {
     /// Scratch elements of a block: rows of its inputs and gradients, and both transformed.
@@ -33,7 +38,7 @@ impl Winograd {
     /// Scratch elements of [`Winograd::wgrad`].
     pub(crate) fn wgrad_workspace(&self) -> usize {
         let ConvGeometry { c, k, .. } = self.g;
-        elements([PRODUCTS, k, c]).saturating_add(elements([BLOCKS, self.block_len()]))
+        elements([PRODUCTS, k, c]).saturating_add(elements([blocks(), self.block_len()]))
     }
 
     /// See [`super::super::reference::wgrad`] for the formula.
@@ -41,10 +46,12 @@ impl Winograd {
         let ConvGeometry { n, c, k, side, .. } = self.g;
         let tiles = elements([n, self.tiles()[0], self.tiles()[1]]);
         let (sums, scratch) = workspace.split_at_mut(PRODUCTS * k * c);
-        let blocks = &mut scratch[..BLOCKS * self.block_len()];
+        // Laid out for fewer threads, perhaps, than run now; no sum depends on their number.
+        let all = blocks().min(scratch.len() / self.block_len());
+        let blocks = &mut scratch[..all * self.block_len()];
         let rows_len: usize = self.rows_len().iter().sum();
-        for first in (0..tiles).step_by(BLOCKS * TILES) {
-            let some = (tiles - first).min(BLOCKS * TILES);
+        for first in (0..tiles).step_by(all * TILES) {
+            let some = (tiles - first).min(all * TILES);
             blocks.par_chunks_exact_mut(self.block_len()).take(some.div_ceil(TILES)).enumerate().for_each(
                 |(block, scratch)| {
                     let tile = first + block * TILES;
@@ -56,9 +63,9 @@ impl Winograd {
                 for (block, scratch) in blocks.chunks_exact(self.block_len()).take(some.div_ceil(TILES)).enumerate() {
                     let tiles = (some - block * TILES).min(TILES);
                     let (inputs, gradients) = scratch[rows_len..].split_at(PRODUCTS * self.apart(c));
-                    let inputs = Matrix::row_major(&inputs[place * self.apart(c)..], tiles, c);
-                    let gradients = Matrix::row_major(&gradients[place * self.apart(k)..], tiles, k).transposed();
-                    matmul(sums, gradients, inputs, first + block > 0);
+                    let inputs = &inputs[place * self.apart(c)..][..tiles * c];
+                    let gradients = &gradients[place * self.apart(k)..][..tiles * k];
+                    multiply_transposed([gradients, inputs], [k, c], sums, first + block > 0);
                 }
             });
         }
