@@ -423,7 +423,7 @@ impl<T: Real> Network<T> {
             Some(gpu) => gpu.time(steps, hyper, before),
             None => {
                 let started = Instant::now();
-                steps.iter().for_each(|step| step.cpu(&mut self.memory, hyper));
+                on_cpu(steps, &mut self.memory, hyper);
                 Ok(started.elapsed().as_secs_f64())
             }
         }
@@ -434,14 +434,15 @@ impl<T: Real> Network<T> {
         let steps = phase(&self.plans[index]);
         match &mut self.gpu {
             Some(gpu) => gpu.run(steps, hyper)?,
-            None => {
-                let (memory, hyper) = (&mut self.memory, hyper.unwrap_or(&Hyper::IDLE));
-                // As one task, whose thread takes part in each step: else threads would be woken for each of them.
-                rayon::scope(|_| steps.iter().for_each(|step| step.cpu(memory, hyper)));
-            }
+            None => on_cpu(steps, &mut self.memory, hyper.unwrap_or(&Hyper::IDLE)),
         }
         Ok(())
     }
+}
+
+/// Runs steps as one task, whose thread takes part in each of them: else threads would be woken for each.
+fn on_cpu<T: Real>(steps: &[Step], memory: &mut HostBuffers<T>, hyper: &Hyper) {
+    rayon::scope(|_| steps.iter().for_each(|step| step.cpu(memory, hyper)));
 }
 
 /// Where the anomalies of a batch's images lie.

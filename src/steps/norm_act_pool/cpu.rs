@@ -225,7 +225,7 @@ impl<T: Real> Backward<'_, T> {
                 let out = (p * g.ow() + q) * g.c + first;
                 let dy = &self.dy[out..][..len];
                 let argmax = self.argmax.map(|argmax| &argmax[out..][..len]);
-                for k in 0..N {
+                for (k, d) in d.iter_mut().enumerate() {
                     let begin = k * width;
                     if begin >= len {
                         break;
@@ -235,7 +235,7 @@ impl<T: Real> Backward<'_, T> {
                         Some(argmax) => T::equal(simd, T::of_bytes(simd, &argmax[begin..]), tap, [dy, zero]),
                         None => dy,
                     };
-                    d[k] = T::plus(simd, d[k], won);
+                    *d = T::plus(simd, *d, won);
                 }
             }
         }
