@@ -29,6 +29,22 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, bytes)?.keep()
 }
 
+/// Writes a file that must not be there: of several processes one does.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let Staged { file, .. } = write(path, bytes)?;
+    failpoint!("rename");
+    match file.persist_noclobber(path) {
+        Ok(_) => sync_folder(folder_of(path)).map_err(Error::io("write", path)),
+        Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => Err(is_there(path)),
+        Err(failed) => Err(Error::io("write", path)(failed.error)),
+    }
+}
+
+/// That a file is there which must not be.
+pub(crate) fn is_there(path: &Path) -> Error {
+    Error::file(path, "is there already", "name another file, or move it away")
+}
+
 /// A file that is all there, beside the one whose place it will take; it is removed unless it is kept.
 pub(crate) struct Staged {
     file: NamedTempFile,
@@ -282,6 +298,23 @@ pub(crate) fn open(path: &Path) -> Result<fs::File> {
     fs::File::open(path).map_err(Error::io("read", path))
 }
 
+/// Bytes of a JSON file, at most: those that name each of millions of files.
+const LONGEST_TEXT: u64 = 1 << 29;
+
+/// Reads a JSON file of ours as a whole.
+///
+/// # Errors
+/// As of [`read`]; one that is longer than any of ours.
+pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>> {
+    let len = open(path)?.metadata().map_err(Error::io("read", path))?.len();
+    if len > LONGEST_TEXT {
+        let in_words = |bytes: u64| memory::in_words(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let problem = format!("has {}, and files of its kind {} at most", in_words(len), in_words(LONGEST_TEXT));
+        return Err(Error::file(path, problem, "restore it, or move it away"));
+    }
+    read(path)
+}
+
 /// Reads a whole file.
 ///
 /// # Errors
@@ -311,6 +344,23 @@ mod tests {
         fs::File::create(folder.path().join("any")).unwrap();
         write_atomically(&folder.path().join("ours"), b"words").unwrap();
         assert_eq!(mode("ours"), mode("any"));
+    }
+
+    #[test]
+    fn a_new_file_is_written_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new");
+        let written = thread::scope(|scope| {
+            let writers: Vec<_> = (0..8u8)
+                .map(|i| (i, &path))
+                .map(|(i, path)| scope.spawn(move || write_new(path, &[i]).map(|()| i)))
+                .collect();
+            writers.into_iter().filter_map(|writer| writer.join().unwrap().ok()).collect::<Vec<u8>>()
+        });
+        assert_eq!((written.len(), fs::read(&path).unwrap()), (1, written));
+        let message = write_new(&path, b"other").unwrap_err().to_string();
+        assert!(message.contains("new: is there already"), "{message}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     /// Another process that ends removes what it has made and left empty.

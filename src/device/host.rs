@@ -246,6 +246,13 @@ impl<T: Copy + Default> HostBuffers<T> {
         ([w, b.unwrap_or(w)].map(|view| self.version(view.buffer)), self.unrounded)
     }
 
+    /// Makes room for so many elements of scratch space.
+    pub fn reserve_workspace(&mut self, len: usize) {
+        if self.workspace.len() < len {
+            self.workspace.resize(len, T::default());
+        }
+    }
+
     /// Takes the scratch space that any step may use while it runs.
     pub fn take_workspace(&mut self) -> Vec<T> {
         std::mem::take(&mut self.workspace)

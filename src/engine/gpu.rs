@@ -130,6 +130,8 @@ impl Gpu {
     pub(super) fn attach(&mut self, source: Box<dyn BatchSource>, samples: usize, stride: usize) -> Result<()> {
         self.check_idle()?;
         let cuda = self.memory.cuda().clone();
+        // Its graphs name memory that moves here, whatever becomes of what follows.
+        self.epochs = None;
         self.memory.reserve_hyper(samples.div_ceil(stride))?;
         self.epochs = Some(EpochRunner {
             source,

@@ -195,8 +195,10 @@ impl<T: Real> Network<T> {
             ));
         }
         let plan = lower(&self.arch, &PlanOptions { batch: n, ..self.options })?;
-        if let Some(gpu) = &mut self.gpu {
-            gpu.reserve(&plan)?;
+        // Steps may take more scratch space of a smaller batch: sums are cut into parts by its size.
+        match &mut self.gpu {
+            Some(gpu) => gpu.reserve(&plan)?,
+            None => self.memory.reserve_workspace(plan.workspace()),
         }
         self.plans.push(plan);
         Ok(self.plans.len() - 1)

@@ -4,13 +4,19 @@
 //! safetensors, loads here. The header carries text entries of ours beside the tensors.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView, serialize};
 
 use super::arch::Arch;
 use super::weights::{Layout, Weights};
 use crate::error::{Error, Result};
+use crate::files;
+use crate::printable::escaped;
+
+/// Bytes of a head, at most: as many as the crate `safetensors` takes.
+const LONGEST_HEAD: u64 = 100_000_000;
 
 /// Serialises weights and header entries.
 pub(crate) fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>) -> Result<Vec<u8>> {
@@ -164,6 +170,29 @@ pub(crate) struct TensorFile<'a> {
     pub tensors: SafeTensors<'a>,
     /// Text entries of the header.
     pub header: HashMap<String, String>,
+}
+
+/// Reads a safetensors file whose head tells of as many bytes as there are; the remedy is for others. What is not one is not read as a whole.
+pub(crate) fn read(path: &Path, remedy: &str) -> Result<Vec<u8>> {
+    let broken = |problem: String| Error::file(path, format!("not a complete safetensors file ({problem})"), remedy);
+    let mut file = files::open(path)?;
+    let there = file.metadata().map_err(Error::io("read", path))?.len();
+    let mut len = [0; 8];
+    if there < len.len() as u64 {
+        return Err(broken(format!("it has {there} bytes")));
+    }
+    file.read_exact(&mut len).map_err(Error::io("read", path))?;
+    let head_len = u64::from_le_bytes(len);
+    if head_len > LONGEST_HEAD.min(there - 8) {
+        return Err(broken(format!("its head would take {head_len} bytes")));
+    }
+    let head: Metadata = serde_json::from_reader(BufReader::new(file.take(head_len)))
+        .map_err(|e| broken(format!("its head cannot be read: {}", escaped(&e.to_string()))))?;
+    let told = (8 + head_len).saturating_add(head.data_len() as u64);
+    if told != there {
+        return Err(broken(format!("its head tells of {told} bytes, and it has {there}")));
+    }
+    files::read(path)
 }
 
 impl<'a> TensorFile<'a> {

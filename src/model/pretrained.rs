@@ -8,10 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::arch::Arch;
 use super::checkpoint::{TensorFile, fill};
-use super::torch::{TorchFile, is_torch};
+use super::torch::{self, TorchFile};
 use super::weights::Weights;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::printable::Printable;
 
 /// Where the weights of pretrained nets are to be had.
@@ -110,8 +109,8 @@ pub(crate) fn take_pretrained(arch: &Arch, path: &Path, weights: &mut Weights) -
         let problem = format!("`weights` {}: no layer of {} is pretrained", path.printable(), arch.name);
         return Err(Error::setting(problem, "leave it out, or choose a VGG or RESNET18 net"));
     }
-    let bytes = files::read(path)?;
-    if is_torch(path, &bytes) {
+    let (bytes, is_torch) = torch::read(path, PRETRAINED)?;
+    if is_torch {
         check_digest(path, &bytes)?;
         let file = TorchFile::parse(path, bytes)?;
         return fill(arch, &file.root().tensors()?, weights, pretrained_name);
@@ -147,7 +146,7 @@ mod tests {
         assert_eq!(weights.params[head..], initial.params[head..], "the head is not in the file");
         assert_eq!(weights.stats, source.stats);
         // The same in a file of PyTorch's.
-        let bytes = files::read(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
         let file = TensorFile::parse(&path, &bytes, "").unwrap();
         let names = file.names();
         let floats = names.iter().filter_map(|&name| Some((name, file.shape(name)?, file.floats(name).ok()?)));

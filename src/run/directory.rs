@@ -175,7 +175,7 @@ impl RunDirectory {
     /// Reads a value from JSON.
     pub(crate) fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
         let path = self.file(name);
-        json::parse(&files::read(&path)?)
+        json::parse(&files::read_text(&path)?)
             .map_err(|e| Error::file(&path, format!("cannot be read ({e})"), "restore it, or start a new run"))
     }
 }

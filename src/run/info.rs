@@ -94,7 +94,7 @@ pub(crate) struct ModelInfo {
 /// Collects what there is to know of a model.
 pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
     let model = Model::load(path)?;
-    let figures = files::read(&model_folder(path).join(EVALUATION)).ok();
+    let figures = files::read_text(&model_folder(path).join(EVALUATION)).ok();
     let figures = figures.and_then(|figures| json::parse::<Evaluation>(&figures).ok());
     let is_earlier =
         |figures: &Evaluation| figures.is_by_at_any_threshold(&model) && figures.threshold != model.threshold();

@@ -127,6 +127,7 @@ impl Kind {
         let fixed = self.names().iter().filter(|name| folder.join(name).exists()).map(|name| name.to_string());
         let mut results: Vec<String> = fixed.collect();
         if self == Kind::Predict
+            && is_own(folder, SCORES) == Some(true)
             && let Some(mut table) = scores(folder)
         {
             let rows = table.deserialize::<Drawn>().map_while(Result::ok);

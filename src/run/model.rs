@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::calibration::{Calibration, CalibrationImages};
+use super::directory::CONFIG;
 use super::known_images::KnownImages;
 use super::seal;
 use super::settings::Settings;
@@ -248,10 +249,12 @@ impl Model {
         let named = path.as_ref();
         let path = model_file(named);
         if named.is_dir() && !path.exists() {
-            let remedy = "name a model file, or the folder of a run";
-            return Err(Error::file(named, "holds no model", remedy));
+            return Err(match named.join(CONFIG).is_file() {
+                true => Error::file(named, "is the folder of a run that has no model yet", "train it to its end first"),
+                false => Error::file(named, "holds no model", "name a model file, or the folder of a run"),
+            });
         }
-        let bytes = files::read(&path)?;
+        let bytes = checkpoint::read(&path, REMEDY)?;
         let file = checkpoint::TensorFile::parse(&path, &bytes, REMEDY)?;
         let Some(meta) = file.header.get(ENTRY) else {
             return Err(Error::file(

@@ -115,7 +115,8 @@ impl Output {
         self.check().map(|()| self.place.join(name))
     }
 
-    fn check(&self) -> Result<()> {
+    /// Fails where the folders are not this process's own any more.
+    pub(crate) fn check(&self) -> Result<()> {
         [Some(&self.lock), self.beside.as_ref()].into_iter().flatten().try_for_each(FolderLock::check)
     }
 
@@ -180,7 +181,7 @@ impl Journal {
             return Ok(None);
         }
         let remedy = "delete it together with the results beside it";
-        let journal: Journal = json::parse(&files::read(&path)?)
+        let journal: Journal = json::parse(&files::read_text(&path)?)
             .map_err(|e| Error::file(&path, format!("cannot be read ({e})"), remedy))?;
         // Files of these names are removed.
         let is_result = |name: &&String| {

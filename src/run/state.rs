@@ -111,7 +111,7 @@ impl State {
     /// Reads a state.
     pub(crate) fn load(path: &Path) -> Result<State> {
         let remedy = "the run cannot be resumed; start a new one";
-        let bytes = files::read(path)?;
+        let bytes = checkpoint::read(path, remedy)?;
         let file = checkpoint::TensorFile::parse(path, &bytes, remedy)?;
         let broken = |problem: String| Error::file(path, problem, remedy);
         let header = file.header.get(ENTRY).ok_or_else(|| broken("holds no training state".into()))?;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{ON_FOLDERS, Ran, Scratch, png, vast_png};
 
@@ -27,22 +27,24 @@ fn a_limit_of_the_process_is_kept() {
     ran.expect_error(&["vast.png", "to decode"]);
 }
 
-/// Files that are read whole, grown by zeros without end.
+/// Files grown by zeros without end: none is read whole to see that.
 #[test]
-fn files_that_do_not_fit_are_told_by_name() {
-    for (name, words) in
-        [("config.json", "train --resume run"), ("unfinished.json", "evaluate run"), ("model.safetensors", "info run")]
-    {
+fn files_that_cannot_be_ours_are_told_by_name() {
+    for (name, words, problem) in [
+        ("run/config.json", "train --resume run", "has 8.0 GiB"),
+        ("run/unfinished.json", "evaluate run", "has 8.0 GiB"),
+        ("run/model.safetensors", "info run", "tells of"),
+        ("run/state.safetensors", "train --resume run", "tells of"),
+        ("out/scores.csv", "predict run parts/train --out out", "is no result of predict"),
+        ("weights", "train parts --net FCDD_CNN224_VGG --weights weights --out new", "not a complete safetensors file"),
+    ] {
         let scratch = Scratch::new().with_run().with_folders();
-        fs::File::options()
-            .append(true)
-            .create(true)
-            .open(scratch.path("run").join(name))
-            .unwrap()
-            .set_len(8 << 30)
-            .unwrap();
-        let ran = within(&scratch, 1_500_000, words);
-        ran.expect_error(&[&format!("run/{name}"), "8.0 GiB of memory"]);
+        fs::create_dir(scratch.path("out")).unwrap();
+        let file = fs::File::options().append(true).create(true).open(scratch.path(name));
+        file.unwrap().set_len(8 << 30).unwrap();
+        let began = Instant::now();
+        within(&scratch, 1_500_000, words).expect_error(&[name, problem]);
+        assert!(began.elapsed() < Duration::from_secs(10), "{name}");
     }
 }
 

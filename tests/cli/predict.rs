@@ -6,6 +6,33 @@ use std::process::Stdio;
 
 use crate::support::{ON_FOLDERS, Ran, Scratch, png, wait_for};
 
+/// Another's folder may be there by then, or none.
+#[test]
+fn nothing_is_drawn_where_the_folder_was() {
+    let scratch = Scratch::new().with_run();
+    for i in 0..400 {
+        scratch.write(&format!("images/{i:03}.png"), &png(300, 200));
+    }
+    for is_replaced in [false, true] {
+        let mut command = scratch.command();
+        command.args("predict run images --out out --device cpu".split(' '));
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for(|| scratch.files("out").len() > 9);
+        fs::rename(scratch.path("out"), scratch.path("moved")).unwrap();
+        if is_replaced {
+            fs::create_dir(scratch.path("out")).unwrap();
+        }
+        let ran = Ran(child.wait_with_output().unwrap());
+        assert!(ran.0.status.code() == Some(2) && ran.stderr().contains("was moved or removed"), "{}", ran.stderr());
+        assert_eq!(scratch.path("out").exists(), is_replaced);
+        assert_eq!(scratch.files("out"), Vec::<String>::new());
+        fs::remove_dir_all(scratch.path("moved")).unwrap();
+        if is_replaced {
+            fs::remove_dir(scratch.path("out")).unwrap();
+        }
+    }
+}
+
 /// Results do not come to lie among images, and those that do are neither scored nor learned from.
 #[test]
 fn results_are_no_images() {

@@ -68,13 +68,19 @@ fn a_sweep_is_runs_and_a_summary() {
     for plot in ["roc.svg", "normal_trouser/roc.svg"] {
         assert!(fs::read_to_string(scratch.path("sweep").join(plot)).unwrap().contains("area"), "{plot}");
     }
-    // No plot is of fewer runs than the figures.
-    let lost = scratch.path(&format!("sweep/{}/roc.csv", RUNS[1]));
-    let (table, plot) = (fs::read(&lost).unwrap(), fs::read(scratch.path("sweep/roc.svg")).unwrap());
-    fs::remove_file(&lost).unwrap();
-    sweep(&scratch, "--out sweep").expect_error(&[RUNS[1], "roc.csv: is missing", "evaluate the run again"]);
-    assert!(fs::read(scratch.path("sweep/roc.svg")).unwrap() == plot);
-    fs::write(&lost, table).unwrap();
+    // No plot is of fewer runs than the figures, and no figure of fewer runs than there are curves.
+    let of_run = |name: &str| scratch.path(&format!("sweep/{}/{name}", RUNS[1]));
+    let before = ["roc.csv", "evaluation.json"].map(|name| fs::read(of_run(name)).unwrap());
+    let figures = String::from_utf8(before[1].clone()).unwrap();
+    let area = figures.split("\"image_auroc\": ").nth(1).unwrap().split(',').next().unwrap();
+    for lost in ["roc.csv", "evaluation.json"] {
+        match lost {
+            "roc.csv" => fs::remove_file(of_run(lost)).unwrap(),
+            _ => fs::write(of_run(lost), figures.replacen(area, "null", 1)).unwrap(),
+        }
+        sweep(&scratch, "--out sweep").expect_success();
+        assert!(["roc.csv", "evaluation.json"].map(|name| fs::read(of_run(name)).unwrap()) == before, "{lost}");
+    }
     // A run of a sweep is the run that `train` makes.
     train(&scratch, "--class t-shirt --seed 1 --out single").expect_success();
     assert!(model(&scratch, "single") == model(&scratch, "sweep/normal_t-shirt/it_1"));

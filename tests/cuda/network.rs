@@ -74,8 +74,12 @@ fn trained(network: &mut Network<f32>, n: usize, step: u64) -> (Vec<f32>, Vec<f3
     (losses, network.read(grads).unwrap(), network.weights().unwrap())
 }
 
-/// Largest difference, relative to the largest value of the second.
+/// Largest difference, relative to the largest value of the second; infinite where one is no number.
 pub fn distance(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    if a.iter().chain(b).any(|v| !v.is_finite()) {
+        return f64::INFINITY;
+    }
     let difference: Vec<f64> = a.iter().zip(b).map(|(a, b)| f64::from(a - b)).collect();
     let reference: Vec<f64> = b.iter().map(|&b| f64::from(b)).collect();
     largest(&difference) / largest(&reference).max(f64::MIN_POSITIVE)

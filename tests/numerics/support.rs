@@ -21,9 +21,9 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Largest magnitude.
+/// Largest magnitude; infinite where one is no number.
 pub fn largest(values: &[f64]) -> f64 {
-    values.iter().fold(0.0, |m, v| v.abs().max(m))
+    values.iter().fold(0.0, |m, v| if v.is_nan() { f64::INFINITY } else { v.abs().max(m) })
 }
 
 /// Asserts that two tensors differ by at most `bound` times the largest value of the second.

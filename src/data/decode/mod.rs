@@ -43,6 +43,10 @@ use source::Stream;
 /// Files that are open at a time, for each thread and in all: systems allow a process a thousand or so.
 const OPEN: [usize; 2] = [4, 128];
 
+/// Pixels of an image, at most, and along its sides: a square of 46,340, which unpacks within seconds.
+const MOST_PIXELS: usize = 1 << 31;
+const MOST_ALONG: usize = 1 << 22;
+
 /// An image file whose head has been read. It shows grey or RGB bytes: 16-bit samples are reduced to 8 by its levels, transparency is
 /// dropped, palettes are looked up, and the orientation that a camera recorded (EXIF) is applied.
 pub(crate) struct ImageFile {
@@ -146,6 +150,11 @@ impl ImageFile {
                 if is_whole { "save it as a PNG without interlacing, which is read row by row, or " } else { "" };
             let remedy = format!("{by_rows}allow more");
             return Err(image.source.too_large(problem, &remedy));
+        }
+        // Some kilobytes may claim as many as take hours to unpack, row by row in little memory.
+        if width.max(height) > MOST_ALONG || height.saturating_mul(width) > MOST_PIXELS {
+            let most = format!("images have at most {MOST_PIXELS}, and {MOST_ALONG} along a side");
+            return Err(image.source.fault(format!("has {width} × {height} pixels, and {most}"), "cut it into parts"));
         }
         Ok(image)
     }

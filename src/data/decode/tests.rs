@@ -225,16 +225,49 @@ fn tables_of_tall_images_are_counted() {
     }
 }
 
+/// A chunk of a PNG.
+fn chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut crc = flate2::Crc::new();
+    [kind, data].iter().for_each(|part| crc.update(part));
+    [&(data.len() as u32).to_be_bytes(), kind, data, &crc.sum().to_be_bytes()].concat()
+}
+
+/// However few bytes claim them.
+#[test]
+fn more_pixels_than_any_image_has_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image");
+    let opened = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        ImageFile::open(&path).map(|image| image.size())
+    };
+    let png = |width: u32, height: u32| {
+        let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
+        let head = chunk(b"IHDR", &[&size[..], &[8, 0, 0, 0, 0]].concat());
+        [b"\x89PNG\r\n\x1a\n", &head[..], &chunk(b"IDAT", b""), &chunk(b"IEND", b"")].concat()
+    };
+    let refused = |bytes: &[u8], words: &[&str]| {
+        let message = opened(bytes).unwrap_err().to_string();
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    };
+    let along = MOST_ALONG as u32;
+    assert_eq!(opened(&png(3, along)).unwrap(), (MOST_ALONG, 3));
+    refused(&png(1, along + 1), &["1 × 4194305 pixels", "cut it into parts"]);
+    refused(&png(along + 1, 1), &["4194305 × 1 pixels", "4194304 along a side"]);
+    refused(&png(1 << 16, (1 << 15) + 1), &["65536 × 32769 pixels", "at most 2147483648"]);
+    // A head without an end, and one that has it.
+    let pixels = |head: &str| [head.as_bytes(), &[b'#'; 5000]].concat();
+    refused(&pixels("P6\n"), &["head does not end within 4096 bytes"]);
+    refused(&pixels("P5 40 100 "), &["head does not end within 4096 bytes"]);
+    assert_eq!(opened(&pixels("P5\n# of a camera\n40 100\n255\n")).unwrap(), (100, 40));
+    assert_eq!(opened(&pixels("P4 80 100\n")).unwrap(), (100, 80));
+}
+
 /// The length of a palette, from which its decoder takes colours of three bytes.
 #[test]
 fn palettes_of_a_part_of_a_colour_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image.png");
-    let chunk = |kind: &[u8], data: &[u8]| {
-        let mut crc = flate2::Crc::new();
-        [kind, data].iter().for_each(|part| crc.update(part));
-        [&(data.len() as u32).to_be_bytes(), kind, data, &crc.sum().to_be_bytes()].concat()
-    };
     let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut packed, &[0; 20]).unwrap();
     let pixels = packed.finish().unwrap();

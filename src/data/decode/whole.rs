@@ -20,6 +20,7 @@ struct Whole {
 
 pub(super) fn open(source: &ImageBytes) -> OpenedDecoder {
     refuse_what_may_be_cut(source)?;
+    refuse_long_heads(source)?;
     let mut decoder = decoder(source)?;
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
@@ -56,6 +57,30 @@ fn refuse_what_may_be_cut(source: &ImageBytes) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Refuses a PNM whose head does not end soon: the decoder would read a comment of any length.
+fn refuse_long_heads(source: &ImageBytes) -> Result<(), Fault> {
+    let mut head = Vec::new();
+    source.open()?.0.take(HEAD).read_to_end(&mut head).map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&head);
+    let mut words = words_of_pnm(&text);
+    let is_whole = match head.as_slice() {
+        [b'P', b'7', ..] => words.any(|word| word == "ENDHDR"),
+        [b'P', b'1' | b'4', ..] => words.nth(2).is_some(),
+        [b'P', b'2' | b'3' | b'5' | b'6', ..] => words.nth(3).is_some(),
+        _ => true,
+    };
+    // What is shorter is told by the decoder.
+    if !is_whole && head.len() as u64 == HEAD {
+        return Err(format!("its head does not end within {HEAD} bytes").into());
+    }
+    Ok(())
+}
+
+/// What the head of a PNM says, without its comments; pixels may follow.
+fn words_of_pnm(head: &str) -> impl Iterator<Item = &str> {
+    head.lines().flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace())
+}
+
 fn decoder(source: &ImageBytes) -> Result<impl ImageDecoder, Fault> {
     let (file, _) = source.open()?;
     let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|e| e.to_string())?;
@@ -71,8 +96,7 @@ fn largest_of_pnm(source: &ImageBytes) -> Option<u16> {
     source.open().ok()?.0.take(HEAD).read_to_end(&mut head).ok()?;
     let head = String::from_utf8_lossy(&head);
     let kind = head.get(..2).filter(|kind| kind.starts_with('P'))?;
-    let lines = head.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let mut words = lines.flat_map(str::split_whitespace);
+    let mut words = words_of_pnm(&head);
     let largest = match kind {
         "P7" => words.skip_while(|word| *word != "MAXVAL").nth(1),
         _ => words.nth(3),

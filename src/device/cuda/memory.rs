@@ -235,7 +235,10 @@ impl DeviceBuffers {
     /// Hands out hyperparameters, a row per batch, and sets the clock to the first batch of an epoch.
     ///
     /// # Errors
-    /// Those of a copy, and more rows than there was [made room](DeviceBuffers::reserve_hyper) for.
+    /// Those of a copy.
+    ///
+    /// # Panics
+    /// With more rows than there was [made room](DeviceBuffers::reserve_hyper) for.
     pub fn begin(&mut self, rows: &[[f32; DeviceBuffers::HYPER]], epoch: u32) -> Result<()> {
         self.hyper.write(0, rows.as_flattened())?;
         self.clock.write(0, &[0, epoch])

@@ -24,13 +24,15 @@ pub(crate) mod writer;
 mod zip;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use self::objects::{Id, Object, Objects};
 use self::tensor::Tensor;
-use super::checkpoint::NamedTensors;
+use super::checkpoint::{self, NamedTensors};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::printable::escaped;
 
 /// For files that are cut short or were changed.
@@ -51,8 +53,20 @@ pub(crate) struct TorchFile {
     storages: Storages,
 }
 
+/// Reads a file of weights as a whole, and tells whether it is one of PyTorch's. Others are [safetensors files](checkpoint::read).
+pub(crate) fn read(path: &Path, remedy: &str) -> Result<(Vec<u8>, bool)> {
+    let mut begin = Vec::new();
+    files::open(path)?.take(BEGIN).read_to_end(&mut begin).map_err(Error::io("read", path))?;
+    let is_torch = is_torch(path, &begin);
+    let bytes = if is_torch { files::read(path)? } else { checkpoint::read(path, remedy)? };
+    Ok((bytes, is_torch))
+}
+
+/// Bytes that tell whose a file is.
+const BEGIN: u64 = 64;
+
 /// Whether a file is one of PyTorch's, by what it begins with or by its name.
-pub(crate) fn is_torch(path: &Path, bytes: &[u8]) -> bool {
+fn is_torch(path: &Path, bytes: &[u8]) -> bool {
     let is_named = path.extension().is_some_and(|end| ["pt", "pth"].iter().any(|own| end.eq_ignore_ascii_case(own)));
     is_named || zip::is_zip(bytes) || legacy::is_legacy(bytes)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::lock::{Claim, FolderLock};
 use super::model::Model;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files;
 use crate::model::checkpoint;
 use crate::printable::Printable;
@@ -51,7 +51,7 @@ pub(crate) fn export(model: &Path, format: Format, file: PathBuf) -> Result<Expo
         files::remove_unfinished(folder)?;
     }
     if file.symlink_metadata().is_ok() {
-        return Err(Error::file(&file, "is there already", "name another file, or move it away"));
+        return Err(files::is_there(&file));
     }
     let model = Model::load(model)?;
     let (bytes, not_included) = match format {
@@ -65,7 +65,7 @@ pub(crate) fn export(model: &Path, format: Format, file: PathBuf) -> Result<Expo
             (checkpoint::to_bytes(&model.arch()?, &model.weights, header)?, vec![rest.to_string()])
         }
     };
-    files::write_atomically(&file, &bytes)?;
+    files::write_new(&file, &bytes)?;
     let net = model.meta.settings.net;
     Ok(Exported { file: file.printable(), net, bytes: bytes.len(), not_included })
 }

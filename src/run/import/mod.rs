@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Arch;
 use crate::model::checkpoint::{NamedTensors, TensorFile, foreign, weights_of};
-use crate::model::torch::{TorchFile, Value, is_torch};
+use crate::model::torch::{self, TorchFile, Value};
 use crate::printable::{Printable, escaped};
 
 /// What is imported.
@@ -52,6 +52,9 @@ pub(crate) struct Imported {
     pub unknown: Vec<String>,
 }
 
+/// Of what is no snapshot.
+const REMEDY: &str = "name a snapshot.pt, or its net's state_dict in safetensors";
+
 /// Makes a model of a snapshot, in a folder of its own.
 ///
 /// # Errors
@@ -61,14 +64,11 @@ pub(crate) fn import(context: &Context, request: &Request, out: &Path) -> Result
     [Some(snapshot), data.as_ref()].into_iter().flatten().try_for_each(|path| check_name(path))?;
     FolderLock::tidy(out)?;
     check_free(out)?;
-    let mut bytes = files::read(snapshot)?;
-    let is_torch = is_torch(snapshot, &bytes);
+    let (mut bytes, is_torch) = torch::read(snapshot, REMEDY)?;
     let state = is_torch.then(|| TorchFile::parse(snapshot, std::mem::take(&mut bytes))).transpose()?;
     let tensors: Box<dyn NamedTensors> = match &state {
         Some(state) => Box::new(net_of(snapshot, state)?.tensors()?),
-        None => {
-            Box::new(TensorFile::parse(snapshot, &bytes, "name a snapshot.pt, or its net's state_dict in safetensors")?)
-        }
+        None => Box::new(TensorFile::parse(snapshot, &bytes, REMEDY)?),
     };
     let theirs = Config::read(config)?;
     let epoch = state.as_ref().and_then(|state| state.root().get("epoch")).and_then(Value::integer);

@@ -18,7 +18,7 @@ use crate::{files, memory};
 /// Writes what is wanted of an image. The row names the files by where they will lie in the end; what cannot be written leaves an empty
 /// name and an error.
 pub(super) fn draw(job: &ImageJob, kept: Kept, places: &Places) -> (ImageReport, Vec<Error>) {
-    let Places { options, out, place } = *places;
+    let Places { options, out, place, check } = *places;
     let Kept { detection, image, can_be_drawn, .. } = kept;
     let (mut names, mut errors) = (DRAWN.map(|_| String::new()), Vec::new());
     let mut regions = None;
@@ -27,7 +27,7 @@ pub(super) fn draw(job: &ImageJob, kept: Kept, places: &Places) -> (ImageReport,
             Ok(drawing) => {
                 for (name, what) in names.iter_mut().zip(DRAWN).filter(|(_, what)| options.wants(*what)) {
                     let result = job.result(what);
-                    match drawing.write(what, &place.join(&result)) {
+                    match check().and_then(|()| drawing.write(what, &place.join(&result))) {
                         Ok(()) => *name = out.join(result).printable(),
                         Err(error) => errors.push(error),
                     }

@@ -137,7 +137,8 @@ pub(crate) fn predict(
     }
     let tables = Tables::new(&place, options, reports.iter().flatten())?;
     let rows = reports.into_iter().map(|report| report.map(|report| report.prediction)).collect();
-    let places = Places { options, out, place: &place };
+    let check = || output.check();
+    let places = Places { options, out, place: &place, check: &check };
     let mut work = Work {
         jobs: &jobs,
         places,
@@ -196,6 +197,8 @@ struct Places<'a> {
     /// The folder that they will lie in, and the one that they are made in.
     out: &'a Path,
     place: &'a Path,
+    /// Fails where that is not this process's own any more.
+    check: &'a (dyn Fn() -> Result<()> + Sync),
 }
 
 /// Results in the making.

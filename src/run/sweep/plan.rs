@@ -75,7 +75,8 @@ impl SweepPlan {
             return Err(Error::file(folder, format!("is not the folder of a sweep: it has no {PLAN}"), remedy));
         }
         let wrong = |problem: String| Error::file(&path, problem, "delete it and start the sweep again");
-        let plan: SweepPlan = json::parse(&files::read(&path)?).map_err(|e| wrong(format!("cannot be read ({e})")))?;
+        let plan: SweepPlan =
+            json::parse(&files::read_text(&path)?).map_err(|e| wrong(format!("cannot be read ({e})")))?;
         let is_name = |class: &&String| Path::new(class).components().eq([Component::Normal(class.as_ref())]);
         if let Some(class) = plan.classes.iter().find(|class| !is_name(class)) {
             return Err(wrong(format!("names a class {class:?}, which is no name of a folder")));
@@ -223,7 +224,10 @@ fn is_complete(run: &RunDirectory, settings: &Settings) -> bool {
     let model = run.file(directory::MODEL);
     // What cannot be read is made again, and so are figures of another model or on other images.
     let is_own = |evaluation: Evaluation| {
-        evaluation.is_of(settings) && Model::load(&model).is_ok_and(|model| evaluation.is_by(&model))
+        let curves = [(directory::ROC, evaluation.image_auroc), (directory::PIXEL_ROC, evaluation.pixel_auroc)];
+        curves.iter().all(|(curve, area)| run.file(curve).is_file() == area.is_some())
+            && evaluation.is_of(settings)
+            && Model::load(&model).is_ok_and(|model| evaluation.is_by(&model))
     };
     [directory::MODEL, directory::EVALUATION, directory::REPORT].iter().all(|name| run.file(name).is_file())
         && ModelMeta::read(&model).is_ok_and(is_whole)

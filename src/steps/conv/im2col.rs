@@ -107,7 +107,8 @@ impl Inside {
 pub(crate) fn wgrad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
     let tile = wgrad_tile(g);
     let (tiles_per_part, parts) = wgrad_parts(g);
-    let (partial, scratch) = workspace.split_at_mut(parts * g.w_len());
+    // All of it: of a part without scratch space there would be no sums, and nothing would say so.
+    let (partial, scratch) = workspace[..wgrad_workspace(g)].split_at_mut(parts * g.w_len());
     partial
         .par_chunks_exact_mut(g.w_len())
         .zip(dy.par_chunks(tiles_per_part * tile * g.k))

@@ -357,7 +357,8 @@ impl Work<'_> {
         if images.is_empty() {
             return Ok(());
         }
-        let places = Places { options: self.options, out: self.out, place: self.out };
+        let check = || self.record.check();
+        let places = Places { options: self.options, out: self.out, place: self.out, check: &check };
         let drawn = readable.into_par_iter().map(|(job, kept)| draw(&job, kept, &places));
         let (reports, errors): (Vec<ImageReport>, Vec<Vec<Error>>) = drawn.unzip();
         for error in errors.into_iter().flatten() {

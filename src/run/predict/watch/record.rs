@@ -90,7 +90,7 @@ impl Record {
         let path = out.join(WATCH);
         if path.is_file() {
             let remedy = "delete it together with the results beside it, or name another folder for `out`";
-            let parsed = json::parse(&files::read(&path)?);
+            let parsed = json::parse(&files::read_text(&path)?);
             return parsed.map(Some).map_err(|e| Error::file(&path, format!("cannot be read ({e})"), remedy));
         }
         match [SCORES, REGIONS, LOG].map(|name| out.join(name)).into_iter().find(|path| path.exists()) {
