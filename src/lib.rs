@@ -41,7 +41,7 @@
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))] // paths are written for people through `printable`
 #![warn(unreachable_pub)] // what is public is meant to be
-#![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)] // allowed in `device`, and where kernels are launched
+#![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)] // allowed in `device`, where kernels are launched, and for signals and limits in `cli`
 #![allow(rustdoc::private_intra_doc_links)] // docs of inner modules are read with --document-private-items
 #![cfg_attr(not(feature = "serve"), allow(dead_code))] // what only the program uses, and its service, which needs `cli`
 

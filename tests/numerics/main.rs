@@ -1,5 +1,6 @@
 //! Numerics of every step and of whole nets: the fast forms against the formulas, finite differences, adjoint identities, and the
-//! same bits for any number of threads. One file per step, named as its home in `src/steps`.
+//! same bits for any number of threads. A file is named as the home in `src/steps` of what it is about;
+//! those of several steps as what they have in common.
 
 mod arrangement;
 mod company;
