@@ -1,5 +1,7 @@
 //! What a step reads and writes, and what may be wrong with its operands.
 
+use std::ops::Deref;
+
 use arrayvec::ArrayVec;
 
 use super::norm::{Norm, Stats};
@@ -157,5 +159,16 @@ impl Access {
     pub(crate) fn bytes(&self) -> u64 {
         let reals: usize = self.reals.iter().map(|(_, view)| view.len * view.dtype.size()).sum();
         (reals + self.argmax.map_or(0, |view| view.len)) as u64
+    }
+}
+
+/// Device memory in which a step may run: it was [checked](super::Step::cuda) against what the step asks of it.
+pub struct CheckedBuffers<'a>(pub(super) &'a DeviceBuffers);
+
+impl Deref for CheckedBuffers<'_> {
+    type Target = DeviceBuffers;
+
+    fn deref(&self) -> &DeviceBuffers {
+        self.0
     }
 }

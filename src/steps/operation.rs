@@ -1,8 +1,7 @@
 //! What every kind of step implements, each in its own file.
 
-use std::ops::Deref;
-
 pub use super::access::Access;
+use super::access::CheckedBuffers;
 pub(super) use super::access::{NumberTypes, apart, whole};
 use super::conv::candidates::Candidate;
 use crate::device::cuda::kernels::constants::hyper;
@@ -187,17 +186,6 @@ pub trait Operation {
     /// Shape of the layer that the step belongs to, such as `128×14² 128→128 5×5`; None where it belongs to none.
     fn layer(&self) -> Option<String> {
         None
-    }
-}
-
-/// Device memory in which a step may run: it was [checked](super::Step::cuda) against what the step asks of it.
-pub struct CheckedBuffers<'a>(pub(super) &'a DeviceBuffers);
-
-impl Deref for CheckedBuffers<'_> {
-    type Target = DeviceBuffers;
-
-    fn deref(&self) -> &DeviceBuffers {
-        self.0
     }
 }
 

@@ -4,8 +4,9 @@ use crate::device::cuda::{self, Cuda, DeviceBuffers};
 use crate::device::{HostBuffers, Packing, View};
 use crate::error::{CudaError, Error, Result};
 use crate::real::Real;
+use crate::steps::access::CheckedBuffers;
 use crate::steps::conv::candidates::Candidate;
-use crate::steps::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use crate::steps::operation::{Access, Hyper, Operation, Sums};
 use crate::steps::{
     add, average_pool, cast, concat, conv, dropout, fcdd_loss, head, hsc_loss, norm_act_pool, optimizer,
     reconstruction_loss, reshape, upsample, upsample_nearest,

@@ -3,14 +3,15 @@
 #![allow(unsafe_code)] // launches
 
 use super::{Add, AddBackward};
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{AddBackwardParameters, AddParameters, add as kernels, constants};
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 use crate::steps::vectors::{Vectors, with_kernel};
 
 const THREADS: u32 = constants::add::THREADS as u32;
 
 /// [`Add`].
-pub(super) fn add(step: &Add, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn add(step: &Add, memory: &CheckedBuffers) -> Result<()> {
     use kernels::*;
     let &Add { activation, a, b, y } = step;
     let Vectors { wide, groups, .. } = Vectors::new(y.dtype, y.len);
@@ -24,7 +25,7 @@ pub(super) fn add(step: &Add, memory: &DeviceBuffers) -> Result<()> {
 }
 
 /// [`AddBackward`].
-pub(super) fn backward(step: &AddBackward, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn backward(step: &AddBackward, memory: &CheckedBuffers) -> Result<()> {
     use kernels::*;
     let &AddBackward { activation, y, dy, dx } = step;
     let Vectors { wide, groups, .. } = Vectors::new(dx.dtype, dx.len);

@@ -3,17 +3,18 @@
 #![allow(unsafe_code)] // launches
 
 use super::{AveragePool, AveragePoolBackward};
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{
     AveragePoolBackwardParameters, AveragePoolParameters, AveragePoolShape, average_pool as kernels, constants,
 };
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 use crate::steps::pool::PoolGeometry;
 use crate::steps::vectors::{Vectors, with_kernel};
 
 const THREADS: u32 = constants::average_pool::THREADS as u32;
 
 /// [`AveragePool`].
-pub(super) fn forward(step: &AveragePool, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn forward(step: &AveragePool, memory: &CheckedBuffers) -> Result<()> {
     use kernels::*;
     let &AveragePool { geometry: g, x, y } = step;
     let Vectors { wide, groups, .. } = Vectors::new(y.dtype, g.c);
@@ -31,7 +32,7 @@ pub(super) fn forward(step: &AveragePool, memory: &DeviceBuffers) -> Result<()> 
 }
 
 /// [`AveragePoolBackward`].
-pub(super) fn backward(step: &AveragePoolBackward, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn backward(step: &AveragePoolBackward, memory: &CheckedBuffers) -> Result<()> {
     use kernels::*;
     let &AveragePoolBackward { geometry: g, dy, dx } = step;
     let Vectors { wide, groups, .. } = Vectors::new(dx.dtype, g.c);

@@ -3,12 +3,13 @@
 #![allow(unsafe_code)] // launches
 
 use super::{Cast, CastWeights};
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{CastParameters, CastWeightsParameters, cast as kernels};
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 use crate::steps::conv::weights::CHUNK;
 
 /// [`Cast`].
-pub(super) fn cast(step: &Cast, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn cast(step: &Cast, memory: &CheckedBuffers) -> Result<()> {
     let launch = memory.cuda().launch_per_item(step.x.len.div_ceil(CHUNK), 256);
     let (x, y, length) = (memory.pointer(step.x), memory.pointer_mut(step.y), step.x.len as i64);
     // SAFETY: views lie in their buffers, and y has the length of x.
@@ -16,7 +17,7 @@ pub(super) fn cast(step: &Cast, memory: &DeviceBuffers) -> Result<()> {
 }
 
 /// [`CastWeights`].
-pub(super) fn weights(step: &CastWeights, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn weights(step: &CastWeights, memory: &CheckedBuffers) -> Result<()> {
     let parameters = CastWeightsParameters {
         x: memory.pointer(step.params),
         y: memory.pointer_mut(step.casts),

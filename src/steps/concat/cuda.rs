@@ -5,13 +5,14 @@
 use super::{Concat, ConcatBackward, ConcatParts, MOST_PARTS, width};
 use crate::device::View;
 use crate::device::cuda::kernels::{ConcatBackwardParameters, ConcatParameters, Joined, concat as kernels, constants};
-use crate::device::cuda::{DeviceBuffers, Launch, Number, PointerMut, Result};
+use crate::device::cuda::{Launch, Number, PointerMut, Result};
+use crate::steps::access::CheckedBuffers;
 use crate::steps::vectors::{Vectors, with_kernel};
 
 const THREADS: u32 = constants::concat::THREADS as u32;
 
 /// [`Concat`].
-pub(super) fn concat(step: &Concat, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn concat(step: &Concat, memory: &CheckedBuffers) -> Result<()> {
     use kernels::*;
     let &Concat { ref parts, y } = step;
     let (launch, wide, joined) = launched(parts, y, memory);
@@ -24,7 +25,7 @@ pub(super) fn concat(step: &Concat, memory: &DeviceBuffers) -> Result<()> {
 }
 
 /// [`ConcatBackward`].
-pub(super) fn backward(step: &ConcatBackward, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn backward(step: &ConcatBackward, memory: &CheckedBuffers) -> Result<()> {
     use kernels::*;
     let &ConcatBackward { ref parts, dy } = step;
     let (launch, wide, joined) = launched(parts, dy, memory);
@@ -42,12 +43,12 @@ pub(super) fn backward(step: &ConcatBackward, memory: &DeviceBuffers) -> Result<
 }
 
 /// Where the parts lie; null where there is none.
-fn pointers<'a, T: Number>(parts: &ConcatParts, memory: &'a DeviceBuffers) -> [PointerMut<'a, T>; MOST_PARTS] {
+fn pointers<'a, T: Number>(parts: &ConcatParts, memory: &'a CheckedBuffers<'a>) -> [PointerMut<'a, T>; MOST_PARTS] {
     std::array::from_fn(|i| memory.pointer_mut_opt(parts.get(i).and_then(|part| part.view)))
 }
 
 /// The launch for a joined map, whether its threads take 16 bytes each, and the channel behind each part, of absent parts as of the last.
-fn launched<'a>(parts: &ConcatParts, joined: View, memory: &'a DeviceBuffers) -> (Launch<'a>, bool, Joined) {
+fn launched<'a>(parts: &ConcatParts, joined: View, memory: &'a CheckedBuffers<'a>) -> (Launch<'a>, bool, Joined) {
     let width = width(parts);
     let wide = parts.iter().all(|part| Vectors::new(joined.dtype, part.channels).wide);
     let numbers = if wide { Vectors::numbers(joined.dtype) } else { 1 };

@@ -8,6 +8,7 @@ use super::{ConvGeometry, Dgrad, Fprop, Wgrad};
 use crate::device::cuda::{Cuda, DeviceBuffers, Result};
 use crate::error::CudaError;
 use crate::steps::access::Access;
+use crate::steps::access::CheckedBuffers;
 
 /// What the blocks of a kernel compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,7 +47,7 @@ pub struct Candidate<'a> {
     launch: LaunchCandidate<'a>,
 }
 
-type LaunchCandidate<'a> = Box<dyn Fn(&DeviceBuffers) -> Result<()> + 'a>;
+type LaunchCandidate<'a> = Box<dyn Fn(&CheckedBuffers) -> Result<()> + 'a>;
 
 impl Candidate<'_> {
     /// Runs the step, as [`Operation::cuda`](super::Operation::cuda) does, where its operands and its workspace are in this memory.
@@ -57,7 +58,7 @@ impl Candidate<'_> {
         if let Some(reason) = scarce.or_else(lacking) {
             return Err(CudaError::Refused { reason });
         }
-        (self.launch)(memory)
+        (self.launch)(&CheckedBuffers(memory))
     }
 }
 

@@ -3,13 +3,14 @@
 #![allow(unsafe_code)] // launches
 
 use super::Dropout;
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{DropoutParameters, constants, dropout as kernels};
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 
 const THREADS: u32 = constants::dropout::THREADS as u32;
 
 /// [`Dropout`].
-pub(super) fn dropout(step: &Dropout, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn dropout(step: &Dropout, memory: &CheckedBuffers) -> Result<()> {
     let length = step.x.len / step.n;
     let parameters = DropoutParameters {
         x: memory.pointer(step.x),

@@ -3,13 +3,14 @@
 #![allow(unsafe_code)] // launches
 
 use super::{MapLoss, PseudoHuberBackward};
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{MapLossParameters, PseudoHuberBackwardParameters, constants, fcdd_loss as kernels};
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 
 const THREADS: u32 = constants::fcdd_loss::THREADS as u32;
 
 /// [`MapLoss`].
-pub(super) fn map_loss(step: &MapLoss, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn map_loss(step: &MapLoss, memory: &CheckedBuffers) -> Result<()> {
     let n = step.loss.len;
     let parameters = MapLossParameters {
         a: memory.pointer(step.a),
@@ -25,7 +26,7 @@ pub(super) fn map_loss(step: &MapLoss, memory: &DeviceBuffers) -> Result<()> {
 }
 
 /// [`PseudoHuberBackward`].
-pub(super) fn pseudo_huber_backward(step: &PseudoHuberBackward, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn pseudo_huber_backward(step: &PseudoHuberBackward, memory: &CheckedBuffers) -> Result<()> {
     let parameters = PseudoHuberBackwardParameters {
         z: memory.pointer(step.z),
         da: memory.pointer(step.da),

@@ -7,7 +7,8 @@ use crate::device::DType;
 use crate::device::cuda::kernels::{
     HeadBackwardParameters, HeadParameters, WgradSumParameters, constants, conv_wgrad, head as kernels,
 };
-use crate::device::cuda::{DeviceBuffers, Launch, Number, Result};
+use crate::device::cuda::{Launch, Number, Result};
+use crate::steps::access::CheckedBuffers;
 use crate::steps::vectors::Vectors;
 
 const THREADS: u32 = constants::head::THREADS as u32;
@@ -20,14 +21,14 @@ type ForwardKernels<T> = [unsafe fn(Launch<'_>, &HeadParameters<'_, T>) -> Resul
 type BackwardKernels<T> = [unsafe fn(Launch<'_>, &HeadBackwardParameters<'_, T>) -> Result<()>; 2];
 
 /// [`Head`].
-pub(super) fn head(step: &Head, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn head(step: &Head, memory: &CheckedBuffers) -> Result<()> {
     match step.x.dtype {
         DType::F32 => forward(step, memory, [kernels::head_f32x1, kernels::head_f32x4]),
         DType::Bf16 => forward(step, memory, [kernels::head_bf16x1, kernels::head_bf16x8]),
     }
 }
 
-fn forward<T: Number>(step: &Head, memory: &DeviceBuffers, [narrow, wide]: ForwardKernels<T>) -> Result<()> {
+fn forward<T: Number>(step: &Head, memory: &CheckedBuffers, [narrow, wide]: ForwardKernels<T>) -> Result<()> {
     let vectors = Vectors::new(step.x.dtype, step.geometry.c);
     let n = step.score.len;
     let parameters = HeadParameters {
@@ -51,7 +52,7 @@ fn forward<T: Number>(step: &Head, memory: &DeviceBuffers, [narrow, wide]: Forwa
 }
 
 /// [`HeadBackward`].
-pub(super) fn backward(step: &HeadBackward, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn backward(step: &HeadBackward, memory: &CheckedBuffers) -> Result<()> {
     match step.x.dtype {
         DType::F32 => launch_backward(step, memory, [kernels::head_backward_f32x1, kernels::head_backward_f32x4]),
         DType::Bf16 => launch_backward(step, memory, [kernels::head_backward_bf16x1, kernels::head_backward_bf16x8]),
@@ -60,7 +61,7 @@ pub(super) fn backward(step: &HeadBackward, memory: &DeviceBuffers) -> Result<()
 
 fn launch_backward<T: Number>(
     step: &HeadBackward,
-    memory: &DeviceBuffers,
+    memory: &CheckedBuffers,
     [narrow, wide]: BackwardKernels<T>,
 ) -> Result<()> {
     let (c, pixels, cuda, sums) = (step.geometry.c, step.dz.len, memory.cuda(), memory.workspace());

@@ -3,15 +3,16 @@
 #![allow(unsafe_code)] // launches
 
 use super::{Gradient, GradientHeatmap, HscLoss, HscScore};
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{
     GradientHeatmapParameters, HscLossParameters, HscScoreParameters, constants, hsc_loss as kernels,
 };
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 
 const THREADS: u32 = constants::hsc_loss::THREADS as u32;
 
 /// [`HscScore`].
-pub(super) fn score(step: &HscScore, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn score(step: &HscScore, memory: &CheckedBuffers) -> Result<()> {
     let parameters = HscScoreParameters {
         o: memory.pointer(step.o),
         score: memory.pointer_mut(step.score),
@@ -22,7 +23,7 @@ pub(super) fn score(step: &HscScore, memory: &DeviceBuffers) -> Result<()> {
 }
 
 /// [`HscLoss`].
-pub(super) fn loss(step: &HscLoss, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn loss(step: &HscLoss, memory: &CheckedBuffers) -> Result<()> {
     let n = step.score.len;
     let parameters = HscLossParameters {
         o: memory.pointer(step.o),
@@ -38,7 +39,7 @@ pub(super) fn loss(step: &HscLoss, memory: &DeviceBuffers) -> Result<()> {
 }
 
 /// [`GradientHeatmap`].
-pub(super) fn heatmap(step: &GradientHeatmap, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn heatmap(step: &GradientHeatmap, memory: &CheckedBuffers) -> Result<()> {
     let parameters = GradientHeatmapParameters {
         x: memory.pointer_opt((step.gradient == Gradient::Xgrad).then_some(step.x)),
         dx: memory.pointer(step.dx),

@@ -3,15 +3,16 @@
 #![allow(unsafe_code)] // launches
 
 use super::{Norm, Stats};
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{NormChannels, NormStatsParameters, constants, norm as kernels};
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 
 /// Threads per block where a warp merges the tiles of a channel.
 pub(in crate::steps) const MERGE_THREADS: u32 = constants::norm::THREADS as u32;
 
 impl Stats {
     /// Merges mean and M2 of tiles of so many pixels, which lie in the workspace [tiles, 2, c].
-    pub(in crate::steps) fn merge(&self, memory: &DeviceBuffers, tile_pixels: usize) -> Result<()> {
+    pub(in crate::steps) fn merge(&self, memory: &CheckedBuffers, tile_pixels: usize) -> Result<()> {
         let parameters = NormStatsParameters {
             parts: memory.workspace().read(),
             bias: memory.pointer_opt(self.bias),
@@ -33,7 +34,7 @@ impl Stats {
 
 impl<'a> NormChannels<'a> {
     /// A norm's values on the device; null where there are none.
-    pub(in crate::steps) fn new(norm: Option<Norm>, memory: &'a DeviceBuffers) -> NormChannels<'a> {
+    pub(in crate::steps) fn new(norm: Option<Norm>, memory: &'a CheckedBuffers<'a>) -> NormChannels<'a> {
         let affine = norm.and_then(|n| n.affine);
         NormChannels {
             mean: memory.pointer_opt(norm.map(|n| n.mean)),

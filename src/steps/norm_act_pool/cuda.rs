@@ -10,7 +10,8 @@ use crate::device::cuda::kernels::{
     NormActPoolBackwardParameters, NormActPoolGradient, NormActPoolMergeParameters, NormActPoolParameters,
     NormActPoolSumsParameters, NormChannels, PoolShape, constants, norm_act_pool as kernels,
 };
-use crate::device::cuda::{DeviceBuffers, Launch, Number, Pointer, PointerMut, Result};
+use crate::device::cuda::{Launch, Number, Pointer, PointerMut, Result};
+use crate::steps::access::CheckedBuffers;
 use crate::steps::norm::cuda::MERGE_THREADS;
 use crate::steps::pool::PoolGeometry;
 use crate::steps::vectors::Vectors;
@@ -63,14 +64,14 @@ const BF16: [Kernels<bf16>; 2] = [
 ];
 
 /// [`NormActPool`].
-pub(super) fn forward(step: &NormActPool, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn forward(step: &NormActPool, memory: &CheckedBuffers) -> Result<()> {
     match step.x.dtype {
         DType::F32 => launch_forward(step, memory, &F32),
         DType::Bf16 => launch_forward(step, memory, &BF16),
     }
 }
 
-fn launch_forward<T: Number>(step: &NormActPool, memory: &DeviceBuffers, kernels: &[Kernels<T>; 2]) -> Result<()> {
+fn launch_forward<T: Number>(step: &NormActPool, memory: &CheckedBuffers, kernels: &[Kernels<T>; 2]) -> Result<()> {
     let g = &step.pool;
     let Rows { grid, shape, wide } = Rows::new(step.x.dtype, g, g.n * g.oh() * g.ow(), FORWARD_TILE);
     let parameters = NormActPoolParameters {
@@ -86,7 +87,7 @@ fn launch_forward<T: Number>(step: &NormActPool, memory: &DeviceBuffers, kernels
 }
 
 /// [`NormActPoolBackward`]: one pass back through pool and activation, and with a norm of batch statistics two more for its gradient.
-pub(super) fn backward(step: &NormActPoolBackward, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn backward(step: &NormActPoolBackward, memory: &CheckedBuffers) -> Result<()> {
     match step.x.dtype {
         DType::F32 => launch_backward(step, memory, &F32),
         DType::Bf16 => launch_backward(step, memory, &BF16),
@@ -95,7 +96,7 @@ pub(super) fn backward(step: &NormActPoolBackward, memory: &DeviceBuffers) -> Re
 
 fn launch_backward<T: Number>(
     step: &NormActPoolBackward,
-    memory: &DeviceBuffers,
+    memory: &CheckedBuffers,
     kernels: &[Kernels<T>; 2],
 ) -> Result<()> {
     let g = &step.pool;

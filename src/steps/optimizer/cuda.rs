@@ -3,13 +3,14 @@
 #![allow(unsafe_code)] // launches
 
 use super::{Adam, Sgd};
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{AdamParameters, SgdParameters, constants, optimizer as kernels};
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 
 const THREADS: u32 = constants::optimizer::THREADS as u32;
 
 /// [`Sgd`].
-pub(super) fn sgd(step: &Sgd, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn sgd(step: &Sgd, memory: &CheckedBuffers) -> Result<()> {
     let parameters = SgdParameters {
         params: memory.pointer_mut(step.params),
         grads: memory.pointer(step.grads),
@@ -23,7 +24,7 @@ pub(super) fn sgd(step: &Sgd, memory: &DeviceBuffers) -> Result<()> {
 }
 
 /// [`Adam`].
-pub(super) fn adam(step: &Adam, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn adam(step: &Adam, memory: &CheckedBuffers) -> Result<()> {
     let parameters = AdamParameters {
         params: memory.pointer_mut(step.params),
         grads: memory.pointer(step.grads),

@@ -4,7 +4,8 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::operation::{ADAM_BETA, Access, CheckedBuffers, Hyper, Operation, Sums, apart};
+use super::access::CheckedBuffers;
+use super::operation::{ADAM_BETA, Access, Hyper, Operation, Sums, apart};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;

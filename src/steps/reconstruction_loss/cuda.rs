@@ -3,15 +3,16 @@
 #![allow(unsafe_code)] // launches
 
 use super::{Reconstruction, ReconstructionLoss};
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{
     ReconstructionLossParameters, ReconstructionParameters, constants, reconstruction_loss as kernels,
 };
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 
 const THREADS: u32 = constants::reconstruction_loss::THREADS as u32;
 
 /// [`Reconstruction`].
-pub(super) fn reconstruction(step: &Reconstruction, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn reconstruction(step: &Reconstruction, memory: &CheckedBuffers) -> Result<()> {
     let n = step.score.len;
     let parameters = ReconstructionParameters {
         x: memory.pointer(step.x),
@@ -27,7 +28,7 @@ pub(super) fn reconstruction(step: &Reconstruction, memory: &DeviceBuffers) -> R
 }
 
 /// [`ReconstructionLoss`].
-pub(super) fn loss(step: &ReconstructionLoss, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn loss(step: &ReconstructionLoss, memory: &CheckedBuffers) -> Result<()> {
     let parameters = ReconstructionLossParameters {
         x: memory.pointer(step.x),
         y: memory.pointer(step.y),

@@ -3,13 +3,14 @@
 #![allow(unsafe_code)] // launches
 
 use super::Reshape;
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{ReshapeParameters, constants, reshape as kernels};
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 
 const THREADS: u32 = constants::reshape::THREADS as u32;
 
 /// [`Reshape`].
-pub(super) fn reshape(step: &Reshape, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn reshape(step: &Reshape, memory: &CheckedBuffers) -> Result<()> {
     let parameters = ReshapeParameters {
         x: memory.pointer(step.x),
         y: memory.pointer_mut(step.y),

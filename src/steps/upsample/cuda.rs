@@ -5,12 +5,13 @@
 use super::{GaussianTaps, Upsample, UpsampleAdjoint};
 use crate::device::View;
 use crate::device::cuda::kernels::{Band, UpsampleParameters, constants, upsample as kernels};
-use crate::device::cuda::{DeviceBuffers, Pointer, PointerMut, Result};
+use crate::device::cuda::{Pointer, PointerMut, Result};
+use crate::steps::access::CheckedBuffers;
 
 const THREADS: u32 = constants::upsample::THREADS as u32;
 
 /// [`Upsample`].
-pub(super) fn upsample(step: &Upsample, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn upsample(step: &Upsample, memory: &CheckedBuffers) -> Result<()> {
     let sizes = Sizes { taps: &step.taps, kernel: step.kernel, u: step.u, small: step.a.len };
     let wide = memory.workspace();
     let columns = sizes.parameters(memory, memory.pointer(step.a), wide);
@@ -24,7 +25,7 @@ pub(super) fn upsample(step: &Upsample, memory: &DeviceBuffers) -> Result<()> {
 }
 
 /// [`UpsampleAdjoint`].
-pub(super) fn adjoint(step: &UpsampleAdjoint, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn adjoint(step: &UpsampleAdjoint, memory: &CheckedBuffers) -> Result<()> {
     let sizes = Sizes { taps: &step.taps, kernel: step.kernel, u: step.u, small: step.da.len };
     let wide = memory.workspace();
     let rows = sizes.parameters(memory, memory.pointer(step.dout), wide);
@@ -53,7 +54,7 @@ impl Sizes<'_> {
 
     fn parameters<'a>(
         &self,
-        memory: &'a DeviceBuffers,
+        memory: &'a CheckedBuffers<'a>,
         from: Pointer<'a, f32>,
         to: PointerMut<'a, f32>,
     ) -> UpsampleParameters<'a> {

@@ -3,15 +3,16 @@
 #![allow(unsafe_code)] // launches
 
 use super::{UpsampleNearest2x, UpsampleNearest2xBackward};
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::{
     UpsampleNearestBackwardParameters, UpsampleNearestParameters, constants, upsample_nearest as kernels,
 };
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::steps::access::CheckedBuffers;
 
 const THREADS: u32 = constants::upsample_nearest::THREADS as u32;
 
 /// [`UpsampleNearest2x`].
-pub(super) fn forward(step: &UpsampleNearest2x, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn forward(step: &UpsampleNearest2x, memory: &CheckedBuffers) -> Result<()> {
     let [n, side, c] = step.geometry.numbers();
     let parameters = UpsampleNearestParameters { x: memory.pointer(step.x), y: memory.pointer_mut(step.y), n, side, c };
     let launch = memory.cuda().launch_per_item(step.geometry.large_len(), THREADS);
@@ -20,7 +21,7 @@ pub(super) fn forward(step: &UpsampleNearest2x, memory: &DeviceBuffers) -> Resul
 }
 
 /// [`UpsampleNearest2xBackward`].
-pub(super) fn backward(step: &UpsampleNearest2xBackward, memory: &DeviceBuffers) -> Result<()> {
+pub(super) fn backward(step: &UpsampleNearest2xBackward, memory: &CheckedBuffers) -> Result<()> {
     let [n, side, c] = step.geometry.numbers();
     let parameters =
         UpsampleNearestBackwardParameters { dy: memory.pointer(step.dy), dx: memory.pointer_mut(step.dx), n, side, c };

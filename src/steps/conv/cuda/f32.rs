@@ -9,7 +9,8 @@ use crate::device::View;
 use crate::device::cuda::kernels::{
     DgradParameters, FpropParameters, WgradParameters, WgradParts, conv_dgrad, conv_fprop, conv_wgrad,
 };
-use crate::device::cuda::{DeviceBuffers, Launch, Result};
+use crate::device::cuda::{Launch, Result};
+use crate::steps::access::CheckedBuffers;
 use crate::steps::conv::{ConvGeometry, Dgrad, Fprop, Wgrad};
 
 /// A kernel in two forms: `quads` reads four channels at a time, `singles` one.
@@ -109,7 +110,7 @@ fn in_quads(view: View, channels: usize) -> bool {
 }
 
 /// [`Fprop`] of f32.
-pub(in crate::steps::conv) fn fprop(step: &Fprop, memory: &DeviceBuffers) -> Result<()> {
+pub(in crate::steps::conv) fn fprop(step: &Fprop, memory: &CheckedBuffers) -> Result<()> {
     let g = &step.geometry;
     let tile = tile_for_pixels(&FPROP, g.pixels(), g.k);
     let [rows, columns] = tile.grid(g.pixels(), g.k);
@@ -131,7 +132,7 @@ pub(in crate::steps::conv) fn fprop_rows(g: &ConvGeometry) -> usize {
 }
 
 /// [`Dgrad`] of f32.
-pub(in crate::steps::conv) fn dgrad(step: &Dgrad, memory: &DeviceBuffers) -> Result<()> {
+pub(in crate::steps::conv) fn dgrad(step: &Dgrad, memory: &CheckedBuffers) -> Result<()> {
     let g = &step.geometry;
     // Input pixels of one phase modulo the stride.
     let pixels = g.n * g.h.div_ceil(g.stride) * g.w.div_ceil(g.stride);
@@ -158,7 +159,7 @@ pub(in crate::steps::conv) fn parts(step: &Wgrad) -> Parts {
 }
 
 /// Each part's share of dw in f32.
-pub(in crate::steps::conv) fn shares(step: &Wgrad, memory: &DeviceBuffers, parts: WgradParts<'_>) -> Result<()> {
+pub(in crate::steps::conv) fn shares(step: &Wgrad, memory: &CheckedBuffers, parts: WgradParts<'_>) -> Result<()> {
     let (g, tile) = (&step.geometry, tile_for_weights(step.geometry.k));
     let [rows, columns] = tile.grid(g.k, g.taps());
     let count = g.pixels().div_ceil(parts.part_pixels as usize) as u32;

@@ -11,8 +11,9 @@ use crate::device::cuda::kernels::{
     After, ConvShape, FpropResult, NormChannels, WgradBiasParameters, WgradParts, WgradSumParameters, conv_wgrad,
     conv_wgrad_bf16,
 };
-use crate::device::cuda::{DeviceBuffers, Number, PointerMut, Result};
+use crate::device::cuda::{Number, PointerMut, Result};
 use crate::device::{DType, View};
+use crate::steps::access::CheckedBuffers;
 
 /// Most elements of workspace for the sums of the parts: 64 MiB.
 const SUMS: usize = 1 << 24;
@@ -30,13 +31,13 @@ fn shape(g: &ConvGeometry) -> ConvShape {
 
 /// Where the sums of a convolution of such numbers go, y in them or in f32, and what becomes of them before. With `parts` the workspace
 /// takes their mean and M2.
-fn result<T: Number>(
-    memory: &DeviceBuffers,
+fn result<'a, T: Number>(
+    memory: &'a CheckedBuffers,
     bias: Option<View>,
     epilogue: Epilogue,
     y: View,
     parts: bool,
-) -> FpropResult<'_, T> {
+) -> FpropResult<'a, T> {
     let norm = NormChannels::new(epilogue.norm, memory);
     let after = After { bias: memory.pointer_opt(bias), norm, slope: epilogue.activation.slope as f32 };
     let [own, other] = [y.dtype == T::DTYPE, y.dtype != T::DTYPE].map(|wanted| wanted.then_some(y));
@@ -64,7 +65,7 @@ impl Parts {
 /// The parts' `shares`, which are written to where it is told, then their sum.
 pub(super) fn sum_of_parts<'a>(
     step: &Wgrad,
-    memory: &'a DeviceBuffers,
+    memory: &'a CheckedBuffers<'a>,
     parts: &Parts,
     shares: impl FnOnce(WgradParts<'a>) -> Result<()>,
 ) -> Result<()> {

@@ -19,7 +19,8 @@ use crate::device::View;
 use crate::device::cuda::kernels::{
     ConvShape, FpropParameters, FpropResult, WgradParameters, WgradParts, conv_fprop_bf16, conv_wgrad_bf16,
 };
-use crate::device::cuda::{Cuda, DeviceBuffers, Launch, Result};
+use crate::device::cuda::{Cuda, Launch, Result};
+use crate::steps::access::CheckedBuffers;
 use crate::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
 
 /// Elements of the 16 bytes that kernels read at a time.
@@ -216,7 +217,7 @@ fn candidates<K>(tiles: &'static [MmaTile<K>], fits: impl Fn(&MmaTile<K>) -> boo
 /// [`Fprop`] of bf16; y may be f32, which shows the sums as they are before they are rounded.
 ///
 /// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
-pub(in crate::steps::conv) fn fprop(step: &Fprop, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
+pub(in crate::steps::conv) fn fprop(step: &Fprop, memory: &CheckedBuffers, by: By<MmaFpropKernel>) -> Result<()> {
     let result = result(memory, step.b, step.epilogue, step.y, step.stats.is_some());
     launch_fprop(by, memory, [step.x, step.w], result, shape(&step.geometry), step.geometry.pixels())?;
     let [rows, _] = by.sides();
@@ -229,7 +230,7 @@ pub(in crate::steps::conv) fn fprop_rows(g: &ConvGeometry) -> usize {
 }
 
 /// [`Dgrad`] of bf16; dx may be f32, as y of [`fprop`]. Bound: as there.
-pub(in crate::steps::conv) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
+pub(in crate::steps::conv) fn dgrad(step: &Dgrad, memory: &CheckedBuffers, by: By<MmaFpropKernel>) -> Result<()> {
     let g = &step.geometry;
     // Padding is negative where it puts outputs beyond the reach of the image.
     let of = shape(g);
@@ -241,7 +242,7 @@ pub(in crate::steps::conv) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By
 /// The kernel of both, over so many output pixels.
 fn launch_fprop(
     by: By<MmaFpropKernel>,
-    memory: &DeviceBuffers,
+    memory: &CheckedBuffers,
     [x, w]: [View; 2],
     result: FpropResult<'_, bf16>,
     shape: ConvShape,
@@ -283,7 +284,7 @@ pub(in crate::steps::conv) fn parts_of(step: &Wgrad, wanted: usize) -> Parts {
 /// Bound: the tensor cores for many channels, the bytes of x and dy for few.
 pub(in crate::steps::conv) fn shares(
     step: &Wgrad,
-    memory: &DeviceBuffers,
+    memory: &CheckedBuffers,
     by: By<MmaWgradKernel>,
     parts: WgradParts<'_>,
 ) -> Result<()> {
