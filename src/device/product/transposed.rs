@@ -87,8 +87,10 @@ impl<T: Real> Transposed<'_, T> {
                 }
             }
         }
-        for (left, right) in self.left.chunks_exact(self.rows).zip(right.chunks_exact(apart)) {
-            let (left, right) = (&left[row..][..M], &right[column..][..N]);
+        // By index: adapters of iterators may stay calls here, over which no sum stays in a register.
+        for term in 0..self.left.len() / self.rows {
+            let left = &self.left[term * self.rows + row..][..M];
+            let right = &right[term * apart + column..][..N];
             for m in 0..M {
                 let left = T::splat(simd, left[m]);
                 for n in 0..N {
