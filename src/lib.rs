@@ -40,8 +40,10 @@
 //! Modules that these pages do not show are public for the program, its Python package, its tests and its benchmarks alone, and may change at any time.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))] // paths are written for people through `printable`
-#![warn(unreachable_pub)] // what is public is meant to be
-#![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)] // allowed in `device`, where kernels are launched, and for signals and limits in `cli`
+#![warn(unreachable_pub)]
+// what is public is meant to be
+// Allowed in `device`, where kernels are launched, and for signals and limits in `cli`.
+#![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 #![allow(rustdoc::private_intra_doc_links)] // docs of inner modules are read with --document-private-items
 #![cfg_attr(not(feature = "serve"), allow(dead_code))] // what only the program uses, and its service, which needs `cli`
 

@@ -63,8 +63,8 @@ pub trait Vectors: Copy + 'static {
     fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>];
 }
 
-/// Numbers of a register, at most.
-pub const WIDEST: usize = 16;
+/// Numbers of a register, at most: 512 bits of f32.
+pub const LANES: usize = 16;
 
 macro_rules! vectors {
     ($real:ty, $vector:ident, {$($operation:ident: $simd:ident,)+}) => {
@@ -112,7 +112,8 @@ macro_rules! vectors {
             #[inline(always)]
             fn of_bytes<S: Simd>(simd: S, bytes: &[u8]) -> S::$vector {
                 let width = size_of::<S::$vector>() / size_of::<$real>();
-                let mut numbers: [$real; WIDEST] = [0.0; WIDEST];
+                let mut numbers: [$real; LANES] = [0.0; LANES];
+                // Of a whole register, whose length the compiler knows, it makes a few instructions.
                 if bytes.len() >= width {
                     for i in 0..width {
                         numbers[i] = <$real>::from(bytes[i]);

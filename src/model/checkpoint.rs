@@ -172,8 +172,13 @@ pub(crate) struct TensorFile<'a> {
     pub header: HashMap<String, String>,
 }
 
-/// Reads a safetensors file whose head tells of as many bytes as there are; the remedy is for others. What is not one is not read as a whole.
+/// Reads a safetensors file; the remedy is for others, which are not read as a whole.
 pub(crate) fn read(path: &Path, remedy: &str) -> Result<Vec<u8>> {
+    head(path, remedy).and_then(|_| files::read(path))
+}
+
+/// The head of a safetensors file, which tells of as many bytes as there are.
+pub(crate) fn head(path: &Path, remedy: &str) -> Result<Metadata> {
     let broken = |problem: String| Error::file(path, format!("not a complete safetensors file ({problem})"), remedy);
     let mut file = files::open(path)?;
     let there = file.metadata().map_err(Error::io("read", path))?.len();
@@ -192,7 +197,7 @@ pub(crate) fn read(path: &Path, remedy: &str) -> Result<Vec<u8>> {
     if told != there {
         return Err(broken(format!("its head tells of {told} bytes, and it has {there}")));
     }
-    files::read(path)
+    Ok(head)
 }
 
 impl<'a> TensorFile<'a> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -80,20 +79,10 @@ pub(crate) struct ModelMeta {
 impl ModelMeta {
     /// That of a model file, whose weights are not read.
     pub(crate) fn read(path: &Path) -> Result<ModelMeta> {
-        let broken = |problem: String| Error::file(path, problem, REMEDY);
-        let file = files::open(path)?;
-        let len = file.metadata().map_err(Error::io("read", path))?.len();
-        let mut file = BufReader::new(file);
-        let mut head = [0; 8];
-        file.read_exact(&mut head).map_err(Error::io("read", path))?;
-        let head = u64::from_le_bytes(head);
-        if head > len {
-            return Err(broken("not a complete safetensors file".into()));
-        }
-        let head: SafetensorsHead = serde_json::from_reader(file.take(head))
-            .map_err(|e| broken(format!("its metadata cannot be read ({e})")))?;
-        json::parse(head.metadata.get(ENTRY).map_or("", String::as_str).as_bytes())
-            .map_err(|e| broken(format!("its metadata cannot be read ({e})")))
+        let head = checkpoint::head(path, REMEDY)?;
+        let meta = head.metadata().as_ref().and_then(|entries| entries.get(ENTRY)).map_or("", String::as_str);
+        json::parse(meta.as_bytes())
+            .map_err(|e| Error::file(path, format!("its metadata cannot be read ({e})"), REMEDY))
     }
 
     /// Whether training came to its end.
@@ -177,13 +166,6 @@ impl ModelMeta {
         }
         Ok(())
     }
-}
-
-/// The head of a safetensors file, apart from its tensors.
-#[derive(Deserialize)]
-struct SafetensorsHead {
-    #[serde(rename = "__metadata__", default)]
-    metadata: HashMap<String, String>,
 }
 
 /// A trained model.

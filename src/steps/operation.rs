@@ -1,7 +1,6 @@
 //! What every kind of step implements, each in its own file.
 
-pub use super::access::Access;
-use super::access::CheckedBuffers;
+pub use super::access::{Access, CheckedBuffers};
 pub(super) use super::access::{NumberTypes, apart, whole};
 use super::conv::candidates::Candidate;
 use crate::device::cuda::kernels::constants::hyper;

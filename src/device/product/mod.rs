@@ -10,7 +10,7 @@ mod transposed;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::real::Real;
+use crate::real::{LANES, Real};
 
 pub(crate) use transposed::multiply_transposed;
 
@@ -88,8 +88,6 @@ fn registers<T: Real, S: Simd>(columns: usize) -> usize {
 
 /// Elements of the right factors of sums with so many terms for so many columns, [packed](pack): at most, on any processor.
 pub(crate) fn packed_len(terms: usize, columns: usize) -> usize {
-    /// Numbers of the widest register: 512 bits of f32.
-    const LANES: usize = 16;
     (terms.saturating_add(1)).saturating_mul(columns.next_multiple_of(LANES))
 }
 
@@ -262,11 +260,12 @@ fn tile<T: Real, S: Simd, P: Factors<T, S>, const M: usize, const N: usize>(
     let end = starts.iter().max().map_or(0, |start| start + runs.extent(P::TOGETHER));
     assert!(end <= values.len(), "multiply: the terms of a row end at {end} of {}", values.len());
     let (first, rights) = (panel[0], &panel[1..]);
-    // By index: with iterators the sums would not stay in registers.
+    // By index: what adapters of iterators are in one build they are not in another, and over a call no sum stays in a register.
     let mut sums = [first; M];
-    for (run, rights) in rights.chunks_exact(rows.max(1)).enumerate() {
-        let begin = run * runs.apart;
-        for (row, right) in rights.iter().enumerate() {
+    for run in 0..runs.count {
+        let (begin, rights) = (run * runs.apart, &rights[run * rows..][..rows]);
+        for row in 0..rows {
+            let right = &rights[row];
             for m in 0..M {
                 // SAFETY: of `runs.count` runs of `runs.len` terms, the last of them with those that fill its row, which begin at `starts` and end
                 // in `values`, as was looked.

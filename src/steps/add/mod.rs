@@ -7,9 +7,8 @@ pub mod layer;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
 use super::activation::Activation;
-use super::operation::{Access, Hyper, NumberTypes, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;

@@ -5,8 +5,7 @@ pub mod layer;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
-use super::operation::{Access, Hyper, NumberTypes, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums};
 use super::pool::PoolGeometry;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};

@@ -2,8 +2,7 @@
 
 mod cuda;
 
-use super::access::CheckedBuffers;
-use super::operation::{Access, Hyper, NumberTypes, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, Packing, View};
 use crate::real::Real;

@@ -6,8 +6,7 @@ pub mod layer;
 use arrayvec::ArrayVec;
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
-use super::operation::{Access, Hyper, NumberTypes, Operation, Sums, whole};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums, whole};
 use crate::device::cuda::Result;
 use crate::device::cuda::kernels::constants;
 use crate::device::{HostBuffers, View};

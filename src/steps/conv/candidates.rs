@@ -7,8 +7,7 @@ use super::cuda::tensor::{self, By, Forward};
 use super::{ConvGeometry, Dgrad, Fprop, Wgrad};
 use crate::device::cuda::{Cuda, DeviceBuffers, Result};
 use crate::error::CudaError;
-use crate::steps::access::Access;
-use crate::steps::access::CheckedBuffers;
+use crate::steps::access::{Access, CheckedBuffers};
 
 /// What the blocks of a kernel compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

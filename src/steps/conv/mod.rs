@@ -18,11 +18,10 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
 use super::access::elements;
 use super::activation::Activation;
 use super::norm::{Norm, Stats, scale_shift};
-use super::operation::{Access, Hyper, NumberTypes, Operation, Sums, apart};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums, apart};
 use super::pool::{WindowGeometry, windows};
 use crate::device::cuda::{Cuda, Result};
 use crate::device::simd::vectorised;

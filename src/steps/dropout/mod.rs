@@ -8,8 +8,7 @@ pub mod layer;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
-use super::operation::{Access, Hyper, Operation, Sums, whole};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
 use crate::device::cuda::Result;
 use crate::device::cuda::kernels::constants;
 use crate::device::{HostBuffers, View};

@@ -10,8 +10,7 @@ use std::f64::consts::LN_2;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
-use super::operation::{Access, Hyper, Operation, Sums, whole};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};

@@ -7,11 +7,10 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
 use super::access::elements;
 use super::conv::{Algorithm, ConvGeometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
-use super::operation::{Access, Hyper, NumberTypes, Operation, Sums, apart};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums, apart};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};

@@ -8,9 +8,8 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
 use super::fcdd_loss::anomalous_loss;
-use super::operation::{Access, Hyper, Operation, Sums, whole};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{NormActPool, NormActPoolBackward};
 use crate::device::HostBuffers;
 use crate::device::simd::{prefetch, vectorised};
-use crate::real::{Real, WIDEST};
+use crate::real::{LANES, Real};
 use crate::steps::norm::scale_shift;
 use crate::steps::pool::PoolGeometry;
 
@@ -49,10 +49,10 @@ struct Channels<'a, T> {
 /// the processor does not fetch them ahead, and waits for memory.
 const REGISTERS: usize = 8;
 
-/// Outputs ahead.
+/// Outputs ahead, whose inputs are fetched.
 const AHEAD: usize = 2;
 
-/// As many of a net of half the width.
+/// As many of 64 channels, or 32, of which a net's first layers often are.
 const HALF: usize = REGISTERS / 2;
 
 /// One image forward.
@@ -145,7 +145,7 @@ impl<T: Real, const WINNERS: bool> Forward<'_, T, WINNERS> {
         if WINNERS {
             let argmax = &mut self.argmax[(at[0] * g.ow() + at[1]) * g.c + first..][..len];
             for (argmax, winner) in argmax.chunks_mut(width).zip(winner) {
-                let mut taps = [T::zero(); WIDEST];
+                let mut taps = [T::zero(); LANES];
                 T::store(simd, &mut taps[..argmax.len()], winner);
                 argmax.iter_mut().zip(taps).for_each(|(argmax, tap)| *argmax = tap.f64() as u8);
             }

@@ -6,10 +6,9 @@
 mod cpu;
 mod cuda;
 
-use super::access::CheckedBuffers;
 use super::activation::Activation;
 use super::norm::{Affine, Norm};
-use super::operation::{Access, Hyper, NumberTypes, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums};
 use super::pool::{MOST_SIDE, PoolGeometry};
 use crate::device::cuda::Result;
 use crate::device::{ByteView, DType, HostBuffers, View};

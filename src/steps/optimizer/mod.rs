@@ -4,8 +4,7 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
-use super::operation::{ADAM_BETA, Access, Hyper, Operation, Sums, apart};
+use super::operation::{ADAM_BETA, Access, CheckedBuffers, Hyper, Operation, Sums, apart};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;

@@ -7,8 +7,7 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
-use super::operation::{Access, Hyper, Operation, Sums, whole};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};

@@ -8,9 +8,8 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
 use super::access::elements;
-use super::operation::{Access, Hyper, Operation, Sums, whole};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;

@@ -5,9 +5,8 @@ pub mod layer;
 
 use rayon::prelude::*;
 
-use super::access::CheckedBuffers;
 use super::access::elements;
-use super::operation::{Access, Hyper, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;

@@ -47,11 +47,11 @@ impl Winograd {
         let tiles = elements([n, self.tiles()[0], self.tiles()[1]]);
         let (sums, scratch) = workspace.split_at_mut(PRODUCTS * k * c);
         // Laid out for fewer threads, perhaps, than run now; no sum depends on their number.
-        let all = blocks().min(scratch.len() / self.block_len());
-        let blocks = &mut scratch[..all * self.block_len()];
+        let count = blocks().min(scratch.len() / self.block_len());
+        let blocks = &mut scratch[..count * self.block_len()];
         let rows_len: usize = self.rows_len().iter().sum();
-        for first in (0..tiles).step_by(all * TILES) {
-            let some = (tiles - first).min(all * TILES);
+        for first in (0..tiles).step_by(count * TILES) {
+            let some = (tiles - first).min(count * TILES);
             blocks.par_chunks_exact_mut(self.block_len()).take(some.div_ceil(TILES)).enumerate().for_each(
                 |(block, scratch)| {
                     let tile = first + block * TILES;
