@@ -194,7 +194,8 @@ impl<T: Real, P: Copy, L: Copy, F: Fn(usize) -> usize> Multiply<'_, T, P, L, F> 
             let (panel, others) = right.split_at((rows + 1) * wide);
             match registers {
                 4 => self.panel::<S, 6, 4>(simd, panel, column),
-                2 if S::REGISTER_COUNT >= 32 => self.panel::<S, 12, 2>(simd, panel, column),
+                // Of more rows the compiler may hold so many left factors at once that sums go to memory.
+                2 if S::REGISTER_COUNT >= 32 => self.panel::<S, 8, 2>(simd, panel, column),
                 2 => self.panel::<S, 6, 2>(simd, panel, column),
                 _ => self.panel::<S, 12, 1>(simd, panel, column),
             }
@@ -234,7 +235,7 @@ impl<T: Real, P: Copy, L: Copy, F: Fn(usize) -> usize> Multiply<'_, T, P, L, F> 
     }
 }
 
-/// Numbers of a tile, at most: 6 rows of 4 registers, or 12 of 2, of 16 numbers.
+/// Numbers of a tile, at most: 6 rows of 4 registers of 16 numbers.
 const LARGEST: usize = 384;
 
 /// The left factors of a tile.
