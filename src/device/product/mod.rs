@@ -265,6 +265,7 @@ fn tile<T: Real, S: Simd, P: Factors<T, S>, const M: usize, const N: usize>(
     let mut sums = [first; M];
     for run in 0..runs.count {
         let (begin, rights) = (run * runs.apart, &rights[run * rows..][..rows]);
+        #[allow(clippy::needless_range_loop)]
         for row in 0..rows {
             let right = &rights[row];
             for m in 0..M {
